@@ -1,0 +1,149 @@
+"""Small parts that several components of a cluster have in common."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from pgoperator.api import core
+from pgoperator.api.base import ATOMIC, ApiModel, Int32, StringMap
+
+
+class Metadata(ApiModel):
+    """Labels and annotations that are added to the objects of a component."""
+
+    annotations: StringMap = Field(default_factory=dict, description="Annotations to add.")
+    labels: StringMap = Field(default_factory=dict, description="Labels to add.")
+
+
+class Described(ApiModel):
+    """A component whose objects take extra labels and annotations."""
+
+    metadata: Metadata = Field(
+        default_factory=Metadata, description="Labels and annotations for the objects of this component."
+    )
+
+
+class Environment(ApiModel):
+    """Variables for a component's containers."""
+
+    env: tuple[core.EnvVar, ...] = Field(
+        default_factory=tuple, description="Environment variables for the containers of this component."
+    )
+    env_from: tuple[core.EnvFromSource, ...] = Field(
+        default_factory=tuple, description="Secrets whose keys become environment variables."
+    )
+
+
+class Placement(ApiModel):
+    """Where the scheduler may put a component's pods."""
+
+    affinity: core.Affinity | None = Field(
+        default=None, description="Rules that attract the pods to nodes or keep them apart."
+    )
+    tolerations: tuple[core.Toleration, ...] = Field(
+        default_factory=tuple, description="Taints of nodes that the pods accept."
+    )
+    priority_class_name: str | None = Field(default=None, description="PriorityClass of the pods.")
+
+
+class Workload(Placement):
+    """Placement and size of pods that run all the time."""
+
+    topology_spread_constraints: tuple[core.TopologySpreadConstraint, ...] = Field(
+        default_factory=tuple, description="How the pods are spread over zones and nodes."
+    )
+    resources: core.ResourceRequirements | None = Field(
+        default=None, description="CPU and memory for the main container."
+    )
+    security_context: core.PodSecurityContext | None = Field(
+        default=None, description="Security settings of the pods, in place of the operator's own."
+    )
+
+
+class SidecarClaim(ApiModel):
+    """A volume claim for the use of sidecars."""
+
+    name: str = Field(description="Name of the claim, which is also the name of the volume in the pod.")
+    spec: core.PersistentVolumeClaimSpec = Field(description="Specification of the claim.")
+
+
+class Sidecars(ApiModel):
+    """Containers of the user beside those of the operator."""
+
+    sidecars: tuple[core.Container, ...] = Field(
+        default_factory=tuple, description="Containers to run beside the operator's in each pod."
+    )
+    sidecar_volumes: tuple[core.Volume, ...] = Field(
+        default_factory=tuple, description="Volumes that the sidecars mount."
+    )
+    sidecar_pvcs: tuple[SidecarClaim, ...] = Field(
+        default_factory=tuple, alias="sidecarPVCs", description="Volume claims to create for the sidecars."
+    )
+
+
+class InitContainer(ApiModel):
+    """The container that prepares files before the main containers start."""
+
+    image: str = Field(description="Image of the container.")
+    resources: core.ResourceRequirements | None = Field(default=None, description="CPU and memory for it.")
+    container_security_context: core.SecurityContext | None = Field(
+        default=None, description="Security settings of the container."
+    )
+
+
+class ContainerResources(ApiModel):
+    """Settings of one helper container."""
+
+    resources: core.ResourceRequirements | None = Field(
+        default=None, description="CPU and memory for the container."
+    )
+
+
+class Expose(ApiModel):
+    """How a Service is reached from outside."""
+
+    annotations: StringMap = Field(default_factory=dict, description="Annotations of the Service.")
+    labels: StringMap = Field(default_factory=dict, description="Labels of the Service.")
+    type: Literal["ClusterIP", "NodePort", "LoadBalancer"] = Field(
+        default="ClusterIP", description="Kind of Service."
+    )
+    node_port: Int32 | None = Field(
+        default=None, description="Port on every node, for the types NodePort and LoadBalancer."
+    )
+    load_balancer_class: str | None = Field(
+        default=None, description="Implementation that provides the load balancer."
+    )
+    load_balancer_source_ranges: tuple[str, ...] = Field(
+        default_factory=tuple, description="Address ranges that may use the load balancer."
+    )
+
+
+class KeyToPath(ApiModel):
+    """One key of a Secret or ConfigMap and the file it becomes."""
+
+    key: str = Field(description="Key to project.")
+    path: str = Field(description="File name for the key, relative to the mount.")
+    mode: Int32 | None = Field(default=None, description="Permission bits of the file.")
+
+
+class Projection(ApiModel):
+    """Keys of a Secret or ConfigMap under the file names that the operator expects."""
+
+    name: str = Field(default="", description="Name of the Secret or ConfigMap.")
+    items: Annotated[tuple[KeyToPath, ...], ATOMIC] = Field(
+        default_factory=tuple, description="Keys to take and their file names; all keys when empty."
+    )
+    optional: bool | None = Field(default=None, description="Whether the object or its keys may be missing.")
+
+
+class ObjectReference(ApiModel):
+    """An object of the same namespace, by name."""
+
+    name: str = Field(default="", description="Name of the object.")
+
+
+class KeyReference(ApiModel):
+    """One key of a Secret or ConfigMap of the same namespace."""
+
+    name: str = Field(description="Name of the object.")
+    key: str = Field(description="Key in the object.")

@@ -1,0 +1,123 @@
+"""Fields that a cluster may set although the operator does not act on them yet.
+
+The resource accepts everything that the original accepts. What is accepted and not acted on is said: here,
+in the reference pages, and in the condition `FieldsIgnored` of a cluster that sets such a field.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import BaseModel
+
+from pgoperator.api.base import Manifest
+from pgoperator.api.cluster import PGCluster
+
+IGNORED: tuple[str, ...] = (
+    "spec.backups.pgbackrest.env",
+    "spec.backups.pgbackrest.envFrom",
+    "spec.backups.pgbackrest.initContainer",
+    "spec.backups.pgbackrest.manual",
+    "spec.backups.pgbackrest.repoHost.sidecarPVCs",
+    "spec.backups.pgbackrest.repoHost.sidecarVolumes",
+    "spec.backups.pgbackrest.repoHost.sidecars",
+    "spec.backups.pgbackrest.repoHost.sshConfigMap",
+    "spec.backups.pgbackrest.repoHost.sshSecret",
+    "spec.backups.pgbackrest.restore",
+    "spec.backups.pgbackrest.sidecars",
+    "spec.backups.volumeSnapshots",
+    "spec.config.files",
+    "spec.dataSource.volumes",
+    "spec.databaseInitSQL",
+    "spec.extensions.builtin.pg_repack",
+    "spec.extensions.builtin.pg_stat_monitor",
+    "spec.extensions.builtin.pg_stat_statements",
+    "spec.extensions.builtin.pgvector",
+    "spec.extensions.custom",
+    "spec.extensions.image",
+    "spec.extensions.imagePullPolicy",
+    "spec.extensions.pg_cron",
+    "spec.extensions.pg_repack",
+    "spec.extensions.pg_stat_monitor",
+    "spec.extensions.pg_stat_statements",
+    "spec.extensions.pg_tde",
+    "spec.extensions.pgvector",
+    "spec.extensions.set_user",
+    "spec.extensions.storage",
+    "spec.initContainer",
+    "spec.instances[].containers",
+    "spec.instances[].env",
+    "spec.instances[].envFrom",
+    "spec.instances[].extraVolumes",
+    "spec.instances[].initContainer",
+    "spec.instances[].initContainers",
+    "spec.instances[].sidecarPVCs",
+    "spec.instances[].sidecarVolumes",
+    "spec.instances[].sidecars",
+    "spec.instances[].tablespaceVolumes",
+    "spec.instances[].volumeMounts",
+    "spec.instances[].walVolumeClaimSpec",
+    "spec.logcollector",
+    "spec.logicalReplicas",
+    "spec.patroni.createReplicaMethods",
+    "spec.patroni.removeDataDirectoryOnDivergedTimelines",
+    "spec.patroni.switchover",
+    "spec.pause",
+    "spec.pmm",
+    "spec.proxy.pgBouncer.additionalTrustedCAs",
+    "spec.proxy.pgBouncer.config.files",
+    "spec.proxy.pgBouncer.containers",
+    "spec.proxy.pgBouncer.customTLSSecret",
+    "spec.proxy.pgBouncer.env",
+    "spec.proxy.pgBouncer.envFrom",
+    "spec.proxy.pgBouncer.paused",
+    "spec.proxy.pgBouncer.sidecarPVCs",
+    "spec.proxy.pgBouncer.sidecarVolumes",
+    "spec.proxy.pgBouncer.sidecars",
+    "spec.proxy.pgBouncer.usersSecret",
+    "spec.secrets",
+    "spec.standby",
+    "spec.tls",
+)
+"""Paths as in the API; `[]` stands for each item of a list, and a path covers all that is below it."""
+
+
+def ignored_fields(manifest: Manifest) -> list[str]:
+    """Name the fields that a PerconaPGCluster sets and the operator does not act on."""
+    cluster = PGCluster.parse(manifest)
+    return [path for pattern in IGNORED for path in _set_paths(cluster, pattern.split("."), "")]
+
+
+def _set_paths(model: Any, steps: list[str], path: str) -> Iterator[str]:
+    """Follow the steps of a pattern through the model, and give the paths that end at a set value."""
+    step, *rest = steps
+    name = step.removesuffix("[]")
+    field, value = _field(model, name)
+    here = f"{path}.{name}".removeprefix(".")
+    if not _says_something(value, model, field):
+        return
+    if not rest:
+        yield here
+        return
+    parts = (
+        [(f"{here}[{i}]", item) for i, item in enumerate(value)] if step.endswith("[]") else [(here, value)]
+    )
+    for below, part in parts:
+        yield from _set_paths(part, rest, below)
+
+
+def _field(model: BaseModel, name: str) -> tuple[str, Any]:
+    """Find a field of a model by its name in the API."""
+    for attribute, info in type(model).model_fields.items():
+        if (info.alias or attribute) == name:
+            return attribute, getattr(model, attribute)
+    raise KeyError(f"{type(model).__name__} has no field {name}")
+
+
+def _says_something(value: Any, model: BaseModel, field: str) -> bool:
+    """Whether a value differs from what holds anyway: absent, empty, off, or the default."""
+    if value in (None, False, "", (), {}):
+        return False
+    if isinstance(value, BaseModel) and getattr(value, "enabled", None) is False:
+        return False
+    default: Any = type(model).model_fields[field].get_default(call_default_factory=True, validated_data={})
+    return bool(value != default)

@@ -1,0 +1,75 @@
+import re
+
+import pytest
+import yaml
+
+from pgoperator.api import PGCluster
+from pgoperator.api.crd import schema
+from pgoperator.api.ignored import IGNORED, ignored_fields
+from tests.unit.api.contract import SHARED
+from tests.unit.api.manifests import cluster
+
+
+@pytest.mark.parametrize("pattern", IGNORED)
+def test_an_ignored_field_exists(pattern):
+    node = schema(PGCluster)
+    for step in re.findall(r"[^.\[]+|\[\]", pattern):
+        node = node["items"] if step == "[]" else node["properties"][step]
+
+
+def test_the_list_is_sorted_and_no_entry_covers_another():
+    assert list(IGNORED) == sorted(set(IGNORED))
+    assert not [(a, b) for a in IGNORED for b in IGNORED if b.startswith((f"{a}.", f"{a}["))]
+
+
+def test_a_plain_cluster_ignores_nothing():
+    assert ignored_fields(cluster()) == []
+
+
+def test_what_is_off_empty_or_default_is_not_named():
+    manifest = cluster(
+        pause=False,
+        standby={"enabled": False},
+        tls={"certManagementPolicy": "auto"},
+        pmm={"enabled": False, "image": "pmm", "secret": "s", "serverHost": "h"},
+        logcollector={"enabled": False, "image": "fluentbit"},
+        extensions={"pg_cron": {"enabled": False}, "custom": []},
+        patroni={"switchover": {"enabled": False}},
+        dataSource=None,
+        secrets={},
+    )
+    manifest["spec"]["instances"][0] |= {"sidecars": [], "env": None, "containers": {"replicaCertCopy": {}}}
+    manifest["spec"]["backups"]["pgbackrest"]["restore"] = {"enabled": False, "repoName": "repo1"}
+    assert ignored_fields(manifest) == []
+
+
+def test_what_is_set_is_named_with_its_place():
+    manifest = cluster(
+        pause=True,
+        pmm={"enabled": True, "image": "pmm", "secret": "s", "serverHost": "h"},
+        logcollector={"image": "fluentbit"},
+        extensions={"pg_cron": {"enabled": True}, "pg_audit": {"enabled": False}},
+        tls={"certManagementPolicy": "userProvidedOnly"},
+    )
+    manifest["spec"]["instances"].append(
+        {"name": "two", "dataVolumeClaimSpec": {}, "sidecars": [{"name": "a"}], "env": [{"name": "A"}]}
+    )
+    assert ignored_fields(manifest) == [
+        "spec.extensions.pg_cron",
+        "spec.instances[1].env",
+        "spec.instances[1].sidecars",
+        "spec.logcollector",
+        "spec.pause",
+        "spec.pmm",
+        "spec.tls",
+    ]
+
+
+def test_the_sample_names_manual_backup_and_logs():
+    sample = SHARED / "samples" / "cr.yaml"
+    if not sample.exists():
+        pytest.skip(f"{sample} is not on this machine")
+    assert ignored_fields(yaml.safe_load(sample.read_text())) == [
+        "spec.backups.pgbackrest.manual",
+        "spec.logcollector",
+    ]
