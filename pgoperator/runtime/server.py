@@ -1,0 +1,87 @@
+"""HTTP for probes and Prometheus.
+
+/healthz: the event loop runs. /readyz: every watch has its first list; leader or not does not matter, or a
+rollout would wait for a lease that the old pod holds. /metrics: Prometheus' text.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from aiohttp import web
+
+from pgoperator import metrics
+from pgoperator.kube.transport import Sleep
+
+BEAT = 1.0  # seconds
+LATE = 15.0  # seconds without a beat: the loop is blocked by something that will not end
+
+
+class Heart:
+    """Beats as long as the event loop turns."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._last = clock()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the last beat was not long ago."""
+        return self._clock() - self._last < LATE
+
+    def beat(self) -> None:
+        """Say that the loop turns."""
+        self._last = self._clock()
+
+    async def run(self, sleep: Sleep = asyncio.sleep) -> None:
+        """Beat until cancelled."""
+        while True:
+            self.beat()
+            await sleep(BEAT)
+
+
+class Server:
+    """The two listeners; port 0 takes any free port, see `ports`."""
+
+    def __init__(self, heart: Heart, unready: Callable[[], list[str]]) -> None:
+        """`unready()` names what is still missing, [] when ready."""
+        self._heart = heart
+        self._unready = unready
+        self._runners: list[web.AppRunner] = []
+        self.ports: list[int] = []
+
+    async def start(self, metrics_port: int, health_port: int, host: str | None = None) -> None:
+        """Listen on all addresses unless `host` is given; OSError when a port is taken."""
+        health = web.get("/healthz", self._healthz)
+        for port, routes in (
+            (metrics_port, [web.get("/metrics", self._metrics), health]),
+            (health_port, [health, web.get("/readyz", self._readyz)]),
+        ):
+            app = web.Application()
+            app.add_routes(routes)
+            runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1)
+            self._runners.append(runner)
+            await runner.setup()
+            await web.TCPSite(runner, host, port).start()
+            self.ports.append(int(runner.addresses[0][1]))
+
+    async def stop(self) -> None:
+        """Close the listeners."""
+        for runner in self._runners:
+            await runner.cleanup()
+
+    async def _healthz(self, _: web.Request) -> web.Response:
+        return web.Response(text="ok") if self._heart.alive else web.Response(status=500, text="loop is late")
+
+    async def _readyz(self, _: web.Request) -> web.Response:
+        missing = self._unready()
+        return (
+            web.Response(status=503, text=f"not listed yet: {', '.join(missing)}")
+            if missing
+            else web.Response(text="ok")
+        )
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        return web.Response(
+            body=metrics.exposition(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+        )
