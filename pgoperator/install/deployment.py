@@ -1,0 +1,118 @@
+"""The operator's own Deployment."""
+
+from pgoperator import __version__
+from pgoperator.api import Manifest
+from pgoperator.install.rbac import NAME, labels
+
+IMAGE = f"docker.io/pgoperator/pgoperator:{__version__}"
+METRICS_PORT = 8080
+HEALTH_PORT = 8081
+USER = 65532
+
+RELATED_IMAGES = {
+    "RELATED_IMAGE_PGBACKREST": "docker.io/percona/percona-pgbackrest:2.58.0-2",
+    "RELATED_IMAGE_PGBOUNCER": "docker.io/percona/percona-pgbouncer:1.25.2-1",
+    "RELATED_IMAGE_POSTGRES_13": "docker.io/percona/percona-postgresql-operator:2.7.0-ppg13.21-postgres",
+    "RELATED_IMAGE_POSTGRES_14": "docker.io/percona/percona-postgresql-operator:2.7.0-ppg14.18-postgres",
+    "RELATED_IMAGE_POSTGRES_15": "docker.io/percona/percona-postgresql-operator:2.7.0-ppg15.13-postgres",
+    "RELATED_IMAGE_POSTGRES_16": "docker.io/percona/percona-postgresql-operator:2.7.0-ppg16.9-postgres",
+    "RELATED_IMAGE_POSTGRES_17": "docker.io/percona/percona-postgresql-operator:2.7.0-ppg17.5.2-postgres",
+    "RELATED_IMAGE_POSTGRES_18": "docker.io/percona/percona-distribution-postgresql:18.4-1",
+}
+"""Images for clusters that name none, all published by Percona: 13 to 17 are those of its operator 2.7.0
+(https://docs.percona.com/percona-operator-for-postgresql/images.html). A major without one needs an image."""
+
+SETTINGS = {
+    "LOG_LEVEL": "INFO",
+    "LOG_STRUCTURED": "true",
+    "PGO_CONTROLLER_LEADER_ELECTION_ENABLED": "true",
+    "PGO_CONTROLLER_LEASE_DURATION": "15s",
+    "PGO_CONTROLLER_RENEW_DEADLINE": "10s",
+    "PGO_CONTROLLER_RETRY_PERIOD": "2s",
+    "PGO_WORKERS": "10",
+}
+
+
+def deployment(*, cluster_wide: bool) -> Manifest:
+    """Build the Deployment; the cluster-wide variant watches every namespace."""
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": NAME, "labels": labels()},
+        "spec": {
+            "replicas": 1,
+            # A new operator waits for the Lease of the old one anyway.
+            "strategy": {"type": "Recreate"},
+            "selector": {"matchLabels": labels()},
+            "template": {
+                "metadata": {
+                    "labels": labels(),
+                    "annotations": {"kubectl.kubernetes.io/default-container": "operator"},
+                },
+                "spec": {
+                    "serviceAccountName": NAME,
+                    "enableServiceLinks": False,
+                    "terminationGracePeriodSeconds": 30,
+                    # Its node gone, another one is started soon: it keeps nothing that could be lost.
+                    "tolerations": [
+                        {
+                            "key": f"node.kubernetes.io/{trouble}",
+                            "operator": "Exists",
+                            "effect": "NoExecute",
+                            "tolerationSeconds": 20,
+                        }
+                        for trouble in ("not-ready", "unreachable")
+                    ],
+                    "securityContext": {
+                        "runAsNonRoot": True,
+                        "runAsUser": USER,
+                        "runAsGroup": USER,
+                        "seccompProfile": {"type": "RuntimeDefault"},
+                    },
+                    "containers": [_container(cluster_wide=cluster_wide)],
+                },
+            },
+        },
+    }
+
+
+def _container(*, cluster_wide: bool) -> Manifest:
+    return {
+        "name": "operator",
+        "image": IMAGE,
+        "imagePullPolicy": "IfNotPresent",
+        "env": environment(cluster_wide=cluster_wide),
+        "ports": [
+            {"name": "metrics", "containerPort": METRICS_PORT, "protocol": "TCP"},
+            {"name": "health", "containerPort": HEALTH_PORT, "protocol": "TCP"},
+        ],
+        "livenessProbe": _probe("/healthz", seconds=10),
+        "readinessProbe": _probe("/readyz", seconds=5),
+        "resources": {"limits": {"memory": "256Mi"}, "requests": {"cpu": "50m", "memory": "96Mi"}},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "privileged": False,
+            "readOnlyRootFilesystem": True,
+        },
+    }
+
+
+def environment(*, cluster_wide: bool) -> list[Manifest]:
+    """Build the variables: where to watch, how to log and elect, which images to use."""
+    own_namespace = {"valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}}
+    fixed = {**SETTINGS, **RELATED_IMAGES}
+    return [
+        {"name": "WATCH_NAMESPACE", **({"value": ""} if cluster_wide else own_namespace)},
+        {"name": "OPERATOR_NAMESPACE", **own_namespace},
+        *({"name": name, "value": value} for name, value in sorted(fixed.items())),
+    ]
+
+
+def _probe(path: str, *, seconds: int) -> Manifest:
+    return {
+        "httpGet": {"path": path, "port": "health"},
+        "periodSeconds": seconds,
+        "timeoutSeconds": 3,
+        "failureThreshold": 3,
+    }

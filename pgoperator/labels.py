@@ -1,0 +1,100 @@
+"""Every label, selector, annotation and finalizer, with the prefixes that users' tools select by."""
+
+from collections.abc import Mapping
+
+CRUNCHY = "postgres-operator.crunchydata.com/"
+PERCONA = "pgv2.percona.com/"
+
+CLUSTER = CRUNCHY + "cluster"
+INSTANCE = CRUNCHY + "instance"
+INSTANCE_SET = CRUNCHY + "instance-set"
+PATRONI = CRUNCHY + "patroni"
+ROLE = CRUNCHY + "role"
+DATA = CRUNCHY + "data"
+PGUSER = CRUNCHY + "pguser"
+CERTIFICATE = CRUNCHY + "cluster-certificate"
+PGBACKREST = CRUNCHY + "pgbackrest"
+PGBACKREST_CONFIG = CRUNCHY + "pgbackrest-config"
+PGBACKREST_DEDICATED = CRUNCHY + "pgbackrest-dedicated"
+PGBACKREST_REPO = CRUNCHY + "pgbackrest-repo"
+PGBACKREST_VOLUME = CRUNCHY + "pgbackrest-volume"
+PGBACKREST_BACKUP = CRUNCHY + "pgbackrest-backup"
+PGBACKREST_CRONJOB = CRUNCHY + "pgbackrest-cronjob"
+JOB = "batch.kubernetes.io/job-name"
+PGBACKREST_RESTORE = CRUNCHY + "pgbackrest-restore"
+PGBACKREST_RESTORE_CONFIG = CRUNCHY + "pgbackrest-restore-config"
+STARTUP_INSTANCE = CRUNCHY + "startup-instance"
+
+VERSION = PERCONA + "version"
+
+ROLE_PRIMARY = "primary"
+ROLE_REPLICA = "replica"
+ROLE_PGBOUNCER = "pgbouncer"
+ROLE_PGUSER = "pguser"
+ROLE_PGDATA = "pgdata"
+DATA_POSTGRES = "postgres"
+DATA_PGBACKREST = "pgbackrest"
+
+DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
+BOOTSTRAP_RESTORE = PERCONA + "cluster-bootstrap-restore"
+# On a data volume: when its instance was stopped as the primary of a cluster that was deleted.
+LAST_PRIMARY = PERCONA + "last-primary"
+
+# On a PerconaPGBackup: its Job, and why it was taken (manual, replica-create or scheduled).
+BACKUP_JOB_NAME = PERCONA + "pgbackrest-backup-job-name"
+BACKUP_JOB_TYPE = PERCONA + "pgbackrest-backup-job-type"
+BACKUP_EXPIRED = PERCONA + "expired"
+"""On a PerconaPGBackup that the repository does not hold any more."""
+
+FINALIZER = "internal.percona.com/ordered-delete"
+FINALIZER_BACKUP = "internal.percona.com/delete-backup"
+FINALIZER_RESTORE = "internal.percona.com/delete-restore"
+FINALIZER_DELETE_PVC = "percona.com/delete-pvc"
+FINALIZER_DELETE_SSL = "percona.com/delete-ssl"
+FINALIZER_DELETE_BACKUPS = "percona.com/delete-backups"
+
+# What the watches select: an object of any cluster of ours.
+ANY_CLUSTER = CLUSTER
+
+
+def of_cluster(cluster: str) -> dict[str, str]:
+    """The one label that every object of a cluster carries."""
+    return {CLUSTER: cluster}
+
+
+def of_user(wanted: Mapping[str, str]) -> dict[str, str]:
+    """A user's labels without those that we and Patroni select by: they would lead astray."""
+    return {key: value for key, value in wanted.items() if not key.startswith(CRUNCHY)}
+
+
+def recommended(cluster: str, component: str = "") -> dict[str, str]:
+    """Kubernetes' recommended labels, with the values that the original gives them."""
+    labels = {
+        "app.kubernetes.io/name": "percona-postgresql",
+        "app.kubernetes.io/instance": cluster,
+        "app.kubernetes.io/managed-by": "percona-postgresql-operator",
+        "app.kubernetes.io/part-of": "percona-postgresql",
+    }
+    if component:
+        labels["app.kubernetes.io/component"] = component
+    return labels
+
+
+def instance(cluster: str, set_name: str, name: str) -> dict[str, str]:
+    """Selector of one instance."""
+    return {CLUSTER: cluster, INSTANCE_SET: set_name, INSTANCE: name}
+
+
+def pgbouncer(cluster: str) -> dict[str, str]:
+    """Selector of the pgBouncer pods."""
+    return {CLUSTER: cluster, ROLE: ROLE_PGBOUNCER}
+
+
+def repo_host(cluster: str) -> dict[str, str]:
+    """Selector of the repository host."""
+    return {CLUSTER: cluster, PGBACKREST: "", PGBACKREST_DEDICATED: "", DATA: DATA_PGBACKREST}
+
+
+def pguser(cluster: str, user: str) -> dict[str, str]:
+    """Selector of a user's Secret."""
+    return {CLUSTER: cluster, ROLE: ROLE_PGUSER, PGUSER: user}

@@ -1,0 +1,256 @@
+"""Every name of an object that a cluster owns, and every path and port that two places must agree on.
+
+Names are those of Percona Operator v2, so that users' tools find what they look for. A function takes the
+name of the cluster, or of the instance, and returns the name of the object; `check` says whether a cluster's
+name leaves room for all of them.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterator
+
+from pgoperator.errors import InvalidSpec
+
+# Letters that form no words and digits that look like no letters.
+ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
+
+# A StatefulSet's pods carry `<name>-<10 characters>` as a label value of at most 63 characters.
+STATEFUL_SET_MAX = 52
+# `<cluster>-<set>-<4 characters>` must fit.
+CLUSTER_AND_SET_MAX = STATEFUL_SET_MAX - 6
+# The longest suffix of a StatefulSet of the cluster's own is that of `<cluster>-repo-host`.
+CLUSTER_MAX = STATEFUL_SET_MAX - len("-repo-host")
+
+# How the names of Services begin (RFC 1035): no digit first, no dot.
+_SERVICE_NAME = re.compile("[a-z][-a-z0-9]*")
+
+POSTGRES_PORT_NAME = "postgres"
+PATRONI_PORT_NAME = "patroni"
+PGBOUNCER_PORT_NAME = "pgbouncer"
+PGBACKREST_PORT_NAME = "pgbackrest"
+
+DATABASE_CONTAINER = "database"
+PGBACKREST_CONTAINER = "pgbackrest"
+PGBOUNCER_CONTAINER = "pgbouncer"
+
+REPLICATION_USER = "_crunchyrepl"
+POOLER_USER = "_crunchypgbouncer"
+POOLER_ADMIN = "_crunchypgbounceradmin"
+
+STANZA = "db"
+
+SCRIPTS_PATH = "/opt/pgoperator"
+TLS_PATH = "/pgconf/tls"
+PATRONI_PATH = "/etc/patroni"
+SOCKET_PATH = "/tmp/postgres"  # noqa: S108 - a path inside the pod's own emptyDir
+DATA_PATH = "/pgdata"
+PGBACKREST_CONF_PATH = "/etc/pgbackrest/conf.d"
+PGBACKREST_SERVER_PATH = "/etc/pgbackrest/server"
+PGBOUNCER_CONF_PATH = "/etc/pgbouncer"
+
+
+def data_directory(major: int) -> str:
+    """PGDATA of a major version."""
+    return f"{DATA_PATH}/pg{major}"
+
+
+def pods(cluster: str) -> str:
+    """Headless Service that gives every pod its DNS name."""
+    return f"{cluster}-pods"
+
+
+def patroni_scope(cluster: str) -> str:
+    """Patroni's scope: Service and Endpoints of the leader, and the value of the label `patroni`."""
+    return f"{cluster}-ha"
+
+
+def patroni_config(cluster: str) -> str:
+    """Service and Endpoints in which Patroni keeps its dynamic configuration."""
+    return f"{cluster}-ha-config"
+
+
+def primary(cluster: str) -> str:
+    """Service (and Endpoints) under which clients reach the primary."""
+    return f"{cluster}-primary"
+
+
+def replicas(cluster: str) -> str:
+    """Service of the replicas."""
+    return f"{cluster}-replicas"
+
+
+def pgbouncer(cluster: str) -> str:
+    """Deployment, Service, ConfigMap, Secret and PodDisruptionBudget of pgBouncer."""
+    return f"{cluster}-pgbouncer"
+
+
+def repo_host(cluster: str) -> str:
+    """StatefulSet of the pgBackRest repository host."""
+    return f"{cluster}-repo-host"
+
+
+def repo_volume(cluster: str, repo: str) -> str:
+    """PersistentVolumeClaim of a repository on a volume."""
+    return f"{cluster}-{repo}"
+
+
+def pgbackrest_config(cluster: str) -> str:
+    """ConfigMap with pgBackRest's files."""
+    return f"{cluster}-pgbackrest-config"
+
+
+def pgbackrest(cluster: str) -> str:
+    """Secret and ServiceAccount of pgBackRest."""
+    return f"{cluster}-pgbackrest"
+
+
+def restore_job(cluster: str) -> str:
+    """Job that restores the data of the first instance."""
+    return f"{cluster}-pgbackrest-restore"
+
+
+def bootstrap_restore(cluster: str) -> str:
+    """PerconaPGRestore that mirrors how a new cluster is filled from a backup."""
+    return f"{cluster}-bootstrap"
+
+
+def backup_lease(cluster: str) -> str:
+    """Lease that lets one backup or restore of a cluster run at a time."""
+    return f"pg-{cluster}-backup-lock"
+
+
+def instance_account(cluster: str) -> str:
+    """ServiceAccount, Role and RoleBinding of the instances."""
+    return f"{cluster}-instance"
+
+
+def cluster_config(cluster: str) -> str:
+    """ConfigMap with the part of Patroni's configuration that all instances share."""
+    return f"{cluster}-config"
+
+
+def scripts(cluster: str) -> str:
+    """ConfigMap with the scripts that run in the containers."""
+    return f"{cluster}-scripts"
+
+
+def cluster_ca(cluster: str) -> str:
+    """Secret of the cluster's certificate authority."""
+    return f"{cluster}-cluster-ca-cert"
+
+
+def cluster_certificate(cluster: str) -> str:
+    """Secret of PostgreSQL's server certificate."""
+    return f"{cluster}-cluster-cert"
+
+
+def replication_certificate(cluster: str) -> str:
+    """Secret of the client certificate for replication."""
+    return f"{cluster}-replication-cert"
+
+
+def user_secret(cluster: str, user: str) -> str:
+    """Secret with the credentials of a PostgreSQL user, unless the user's entry names another."""
+    return f"{cluster}-pguser-{user}"
+
+
+def set_disruption_budget(cluster: str, set_name: str) -> str:
+    """PodDisruptionBudget of an instance set."""
+    return f"{cluster}-set-{set_name}"
+
+
+def instance_certificates(instance: str) -> str:
+    """Secret with an instance's own certificates."""
+    return f"{instance}-certs"
+
+
+def instance_config(instance: str) -> str:
+    """ConfigMap with an instance's part of Patroni's configuration."""
+    return f"{instance}-config"
+
+
+def instance_volume(instance: str) -> str:
+    """PersistentVolumeClaim of an instance's data."""
+    return f"{instance}-pgdata"
+
+
+def instance_of_volume(claim: str) -> str:
+    """The instance that a data volume's name was made for."""
+    return claim.removesuffix("-pgdata")
+
+
+def pod(stateful_set: str) -> str:
+    """The one pod of a StatefulSet."""
+    return f"{stateful_set}-0"
+
+
+def pod_host(stateful_set: str, cluster: str) -> str:
+    """DNS name of a StatefulSet's pod for pods of the same namespace, whatever the cluster's domain."""
+    return f"{pod(stateful_set)}.{pods(cluster)}"
+
+
+def instance_names(cluster: str, set_name: str) -> Iterator[str]:
+    """Names of a set's instances, in order and without end: the same every time they are asked for.
+
+    Names that depend on nothing but cluster, set and position cannot be made twice by an operator that died
+    between two writes. The four characters look like those of the original, which draws them by lot.
+    """
+    seen: set[str] = set()
+    position = 0
+    while True:
+        suffix = _suffix(f"{cluster}/{set_name}/{position}")
+        position += 1
+        if suffix not in seen:
+            seen.add(suffix)
+            yield f"{cluster}-{set_name}-{suffix}"
+
+
+def _suffix(seed: str) -> str:
+    digest = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8])
+    suffix = ""
+    for _ in range(4):
+        digest, index = divmod(digest, len(ALPHABET))
+        suffix += ALPHABET[index]
+    return suffix
+
+
+def backup_job(cluster: str, purpose: str, seed: str) -> str:
+    """A Job on a repository, or the first backup: the same name for the same seed, which is the owner's uid.
+
+    `purpose`: backup or expire.
+    """
+    return f"{cluster}-{purpose}-{_suffix(seed)}"
+
+
+def service_names(service: str, namespace: str, domain: str) -> list[str]:
+    """The four forms in which a Service can be asked for, the longest first."""
+    return [
+        f"{service}.{namespace}.svc.{domain}",
+        f"{service}.{namespace}.svc",
+        f"{service}.{namespace}",
+        service,
+    ]
+
+
+def check(cluster: str, set_names: list[str]) -> None:
+    """Raise InvalidSpec where a name derived from these would be none, or too long, for Kubernetes."""
+    if not _SERVICE_NAME.fullmatch(cluster):
+        raise InvalidSpec(
+            f"the name {cluster!r} cannot begin the name of a Service: use lower-case letters, digits and "
+            "'-', with a letter first",
+            reason="InvalidName",
+        )
+    if len(cluster) > CLUSTER_MAX:
+        raise InvalidSpec(
+            f"the name {cluster!r} is too long: names derived from it, such as {repo_host(cluster)!r}, "
+            f"would be too long for Kubernetes; use at most {CLUSTER_MAX} characters",
+            reason="NameTooLong",
+        )
+    for set_name in set_names:
+        if len(cluster) + len(set_name) > CLUSTER_AND_SET_MAX:
+            raise InvalidSpec(
+                f"the names of the cluster ({cluster!r}) and of the instance set ({set_name!r}) are together "
+                f"{len(cluster) + len(set_name)} characters long; at most {CLUSTER_AND_SET_MAX} leave room "
+                "for the names of the instances",
+                reason="NameTooLong",
+            )

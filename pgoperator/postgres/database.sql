@@ -1,0 +1,113 @@
+-- What one database needs; `want` is JSON. All of it happens or nothing does, and the result is one fact.
+SELECT set_config('pgoperator.want', :'want', false) AS ignored \gset
+DO $access$
+DECLARE
+    want constant json := current_setting('pgoperator.want');
+    here constant text := current_database();
+    pooler constant oid := (SELECT r.oid FROM pg_roles AS r WHERE r.rolname = '_crunchypgbouncer');
+    item record;
+BEGIN
+    FOR item IN
+        SELECT w.name, w.wanted AND coalesce(w.only_in = here, true) AS wanted, a.default_version,
+            e.extversion AS installed, a.name IS NOT NULL AS available
+        FROM json_to_recordset(want -> 'extensions') AS w (name text, wanted boolean, only_in text)
+        LEFT JOIN pg_available_extensions AS a ON a.name = w.name
+        LEFT JOIN pg_extension AS e ON e.extname = w.name
+    LOOP
+        IF item.wanted AND item.available AND item.installed IS NULL THEN
+            -- Some extensions insist on a schema; the others go where users look for them.
+            EXECUTE format('CREATE EXTENSION %I SCHEMA %I', item.name, coalesce((
+                SELECT v.schema FROM pg_available_extension_versions AS v
+                WHERE v.name = item.name AND v.version = item.default_version), 'public'));
+        ELSIF item.wanted AND item.installed <> item.default_version THEN
+            EXECUTE format('ALTER EXTENSION %I UPDATE', item.name);
+        ELSIF NOT item.wanted AND item.installed IS NOT NULL THEN
+            EXECUTE format('DROP EXTENSION %I', item.name);
+        END IF;
+    END LOOP;
+
+    FOR item IN
+        SELECT w.name FROM json_array_elements_text(want -> 'schemas' -> here) AS w (name)
+        WHERE NOT EXISTS (SELECT FROM pg_namespace AS n WHERE n.nspname = w.name)
+    LOOP
+        EXECUTE format('CREATE SCHEMA %I AUTHORIZATION %I', item.name, item.name);
+    END LOOP;
+
+    FOR item IN
+        SELECT r.rolname FROM json_array_elements_text(want -> 'public' -> here) AS w (name)
+        JOIN pg_roles AS r ON r.rolname = w.name
+        JOIN pg_namespace AS n ON n.nspname = 'public'
+        WHERE 2 > (SELECT count(DISTINCT x.privilege_type) FROM aclexplode(n.nspacl) AS x WHERE x.grantee = r.oid)
+    LOOP
+        EXECUTE format('GRANT ALL PRIVILEGES ON SCHEMA public TO %I', item.rolname);
+    END LOOP;
+
+    IF (want -> 'pooler' ->> 'wanted')::boolean THEN
+        IF NOT EXISTS (SELECT FROM pg_namespace AS n WHERE n.nspname = 'pgbouncer') THEN
+            CREATE SCHEMA pgbouncer;
+        END IF;
+        -- A schema or function that another role owns could answer with verifiers of its own making.
+        IF NOT EXISTS (SELECT FROM pg_namespace AS n JOIN pg_roles AS r ON r.oid = n.nspowner
+                WHERE n.nspname = 'pgbouncer' AND r.rolsuper) THEN
+            ALTER SCHEMA pgbouncer OWNER TO CURRENT_USER;
+        END IF;
+        FOR item IN
+            SELECT DISTINCT x.grantee FROM pg_namespace AS n, aclexplode(n.nspacl) AS x
+            WHERE n.nspname = 'pgbouncer' AND x.grantee <> n.nspowner
+                AND NOT (x.grantee = pooler AND x.privilege_type = 'USAGE' AND NOT x.is_grantable)
+        LOOP
+            EXECUTE format('REVOKE ALL ON SCHEMA pgbouncer FROM %s CASCADE',
+                CASE item.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(item.grantee)) END);
+        END LOOP;
+        IF NOT EXISTS (SELECT FROM pg_namespace AS n, aclexplode(n.nspacl) AS x
+                WHERE n.nspname = 'pgbouncer' AND x.grantee = pooler AND x.privilege_type = 'USAGE') THEN
+            GRANT USAGE ON SCHEMA pgbouncer TO _crunchypgbouncer;
+        END IF;
+        FOR item IN
+            SELECT p.oid::regprocedure::text AS routine
+            FROM pg_proc AS p JOIN pg_roles AS o ON o.oid = p.proowner JOIN pg_language AS l ON l.oid = p.prolang
+            WHERE p.pronamespace = 'pgbouncer'::regnamespace AND p.proname = 'get_auth' AND (
+                    oidvectortypes(p.proargtypes), pg_get_function_result(p.oid), p.prosrc, l.lanname, p.prosecdef,
+                    array_to_string(p.proconfig, ';'), o.rolsuper
+                ) IS DISTINCT FROM (
+                    'text', 'TABLE(username text, password text)', want -> 'pooler' ->> 'source', 'sql', true,
+                    'search_path=pg_catalog, pg_temp', true)
+                OR p.pronamespace = 'pgbouncer'::regnamespace AND p.proname = 'get_auth' AND (
+                    SELECT count(*) <> 2 OR NOT bool_and(x.grantee IN (p.proowner, pooler))
+                    FROM aclexplode(p.proacl) AS x)
+        LOOP
+            EXECUTE 'DROP ROUTINE ' || item.routine;
+        END LOOP;
+        IF NOT EXISTS (SELECT FROM pg_proc AS p
+                WHERE p.pronamespace = 'pgbouncer'::regnamespace AND p.proname = 'get_auth') THEN
+            EXECUTE format('CREATE FUNCTION pgbouncer.get_auth(username text)'
+                ' RETURNS TABLE (username text, password text) LANGUAGE sql STABLE SECURITY DEFINER'
+                ' SET search_path = pg_catalog, pg_temp AS %L', want -> 'pooler' ->> 'source');
+            REVOKE ALL ON FUNCTION pgbouncer.get_auth(text) FROM PUBLIC;
+            GRANT EXECUTE ON FUNCTION pgbouncer.get_auth(text) TO _crunchypgbouncer;
+        END IF;
+    ELSE
+        IF to_regprocedure('pgbouncer.get_auth(text)') IS NOT NULL THEN
+            DROP FUNCTION pgbouncer.get_auth(text);
+        END IF;
+        -- A user's own objects in the schema keep it.
+        IF EXISTS (SELECT FROM pg_namespace AS n WHERE n.nspname = 'pgbouncer' AND NOT EXISTS (
+                SELECT FROM pg_depend AS d
+                WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = n.oid)) THEN
+            DROP SCHEMA pgbouncer;
+        END IF;
+        IF EXISTS (SELECT FROM pg_shdepend AS s
+                WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = pooler
+                    AND s.dbid IN (0, (SELECT d.oid FROM pg_database AS d WHERE d.datname = here))) THEN
+            -- What it owns, which should be nothing, is kept; what is left to drop are its privileges.
+            REASSIGN OWNED BY _crunchypgbouncer TO CURRENT_USER;
+            DROP OWNED BY _crunchypgbouncer;
+        END IF;
+    END IF;
+END
+$access$;
+\if :ERROR
+SELECT json_build_object('fact', 'database', 'name', current_database(), 'error', :'LAST_ERROR_MESSAGE');
+\else
+SELECT json_build_object('fact', 'database', 'name', current_database());
+\endif

@@ -1,0 +1,33 @@
+-- The end of every script: what the server says of itself. It writes nothing.
+SELECT json_build_object(
+    'fact', 'state',
+    'replication', (
+        SELECT coalesce(json_agg(json_build_object(
+            'application_name', r.application_name, 'state', r.state, 'sync_state', r.sync_state,
+            'lag_bytes', greatest(pg_wal_lsn_diff(pg_current_wal_lsn(), r.replay_lsn), 0)::bigint
+        ) ORDER BY r.application_name), '[]')
+        FROM pg_stat_replication AS r),
+    'pending_restart', (
+        SELECT coalesce(json_agg(s.name ORDER BY s.name), '[]') FROM pg_settings AS s WHERE s.pending_restart),
+    -- A parameter that merely waits for a restart has an error there too.
+    'file_errors', (
+        SELECT coalesce(json_object_agg(coalesce(f.name, f.sourcefile || ':' || f.sourceline), f.error), '{}')
+        FROM pg_file_settings AS f
+        WHERE f.error IS NOT NULL
+            AND NOT EXISTS (SELECT FROM pg_settings AS s WHERE s.name = lower(f.name) AND s.pending_restart)),
+    -- What is set by file or command line: a name that is missing here has not come as far as the server.
+    'set', (
+        SELECT coalesce(json_agg(n.name ORDER BY n.name), '[]')
+        FROM (
+            SELECT lower(f.name) FROM pg_file_settings AS f WHERE f.name IS NOT NULL
+            UNION SELECT s.name FROM pg_settings AS s WHERE s.source = 'command line'
+        ) AS n (name)),
+    'hba_errors', (
+        SELECT coalesce(json_agg(format('line %s: %s', h.line_number, h.error) ORDER BY h.line_number), '[]')
+        FROM pg_hba_file_rules AS h WHERE h.error IS NOT NULL),
+    'missing_extensions', (
+        SELECT coalesce(json_agg(w.name ORDER BY w.name), '[]')
+        FROM json_to_recordset(:'extensions'::json) AS w (name text, wanted boolean)
+        WHERE w.wanted AND NOT EXISTS (SELECT FROM pg_available_extensions AS a WHERE a.name = w.name))
+);
+\echo {"fact": "end"}

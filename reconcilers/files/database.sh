@@ -1,0 +1,64 @@
+#!/bin/bash
+# Entry point of the container `database`: checks and prepares the data volume, then runs Patroni.
+#
+# Environment: PGDATA (/pgdata/pg17), PGVERSION (17), PGHOST (folder of the socket). Nothing is ever deleted.
+# Whatever is wrong with image or data ends the container with one sentence in the termination log.
+set -eu
+here=${0%/*} volume=${PGDATA%/*}
+if [ -d "/usr/pgsql-$PGVERSION/bin" ]; then PATH=/usr/pgsql-$PGVERSION/bin:$PATH; fi
+
+die() {
+    echo "$1" >&2
+    echo "$1" >"${TERMINATION_LOG:-/dev/termination-log}" || true
+    exit 1
+}
+
+version=$(postgres --version) || die "the image has no program postgres that runs"
+[[ $version =~ \(PostgreSQL\)\ ([0-9]+) ]] || die "the image's postgres calls itself '$version'"
+[ "${BASH_REMATCH[1]}" = "$PGVERSION" ] ||
+    die "the image holds PostgreSQL ${BASH_REMATCH[1]}, but spec.postgresVersion is $PGVERSION"
+
+mkdir -p "$PGHOST" "$volume/pgbackrest/log" "$volume/pgbackrest-spool" 2>/tmp/error ||
+    die "the data volume is not writable: $(</tmp/error)"
+
+# One pod at a time: a pod that was deleted by force may still be shutting the database down when its successor
+# starts on the same volume. Whoever is here holds the lock until its last process has ended, and by then it has
+# given up its leadership. A file system without locks is taken as it is.
+if command -v flock >/dev/null; then
+    exec {volume_lock}>>"$volume/.in-use"
+    flock --wait 60 "$volume_lock" || die "another pod still uses the data volume after 60 s"
+fi
+
+# A restore leaves its result beside; it is taken over where there is nothing yet.
+if [ -d "${PGDATA}_bootstrap" ]; then
+    if [ -d "$PGDATA" ]; then rmdir "$PGDATA" 2>/dev/null || true; fi
+    if [ ! -e "$PGDATA" ]; then mv "${PGDATA}_bootstrap" "$PGDATA"; fi
+fi
+# A restore that was given up between its two renames: what was there before is there again.
+if [ ! -e "$PGDATA" ]; then
+    for former in "${PGDATA}"_before_*; do
+        if [ -s "$former/PG_VERSION" ]; then mv "$former" "$PGDATA"; break; fi
+    done
+fi
+mkdir -p "$PGDATA"
+# PostgreSQL refuses a folder that others may read, which the group of a volume (fsGroup) is given.
+chmod 0700 "$PGDATA" || die "$PGDATA belongs to another user than $(id -u)"
+if [ -s "$PGDATA/PG_VERSION" ]; then
+    read -r found <"$PGDATA/PG_VERSION"
+    [ "$found" = "$PGVERSION" ] ||
+        die "the data in $PGDATA is of PostgreSQL $found, but spec.postgresVersion is $PGVERSION"
+fi
+for tablespace in /tablespaces/*/; do
+    if [ -d "$tablespace" ]; then mkdir -p "${tablespace}data"; fi
+done
+
+# For whoever has to repair the data by hand: no Patroni while this file is there.
+if [ -e "$volume/sleep-forever" ]; then
+    echo "sleeping until $volume/sleep-forever is removed" >&2
+    while [ -e "$volume/sleep-forever" ]; do sleep 3; done
+    exit 0
+fi
+
+# shellcheck source=reconcilers/files/account.sh
+if [ -r "$here/account.sh" ]; then . "$here/account.sh"; fi
+exec bash "$here/supervise.sh" /pgconf/tls /etc/patroni -- patroni /etc/patroni

@@ -1,0 +1,17 @@
+"""A PerconaPGCluster.
+
+Reading order, which is that of a pass:
+
+* `observe`, `plan`, `secrets` (with `credentials`): what is there, which instances shall be, what they need;
+* `steps`: `access`, `services`, `configuration`, `repository`, `instances`, `pgbouncer`, `disruption`, each a
+  pure function from the `view` to manifests, with `pods` for what their pods share;
+* acts, which change what is not a manifest: `patroni`, `databases`, `scaling`, `stanza`;
+* `status` and `problems`: what is told of it; `deletion`: the end; `watches`: what wakes a pass.
+
+`controller` puts them together.
+"""
+
+from reconcilers.pgcluster.controller import PGClusters
+from reconcilers.pgcluster.watches import WATCHES
+
+__all__ = ["WATCHES", "PGClusters"]

@@ -1,0 +1,185 @@
+"""The conditions of a cluster, in the manner of kstatus. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from pgoperator.api.base import Condition
+from pgoperator.api.cluster import PGCluster
+from pgoperator.api.ignored import ignored_fields
+from pgoperator.api.status import PGClusterStatus
+from reconcilers.pgcluster import archive, configuration, consent
+from reconcilers.pgcluster.problems import Problem
+from reconcilers.pgcluster.view import View, is_ready
+
+# Longer than any step of a healthy start takes; after it, silence is a fault to be shown.
+PATIENCE = timedelta(minutes=10)
+
+SETTLED = "Settled"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a pass: `waits` are sentences, `problems` what a person must mend."""
+
+    waits: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    access_is_current: bool = False
+    """Users, databases and the pooler's account are in the database as the CR wants them."""
+    stanza_hash: str | None = None
+    """Digest of the repositories for which the stanza is known to exist."""
+    book: archive.Book = archive.NO_BACKUPS
+    """The backups and their schedules."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A condition before it has its times."""
+
+    type: str
+    status: bool
+    reason: str
+    message: str
+
+
+def findings(view: View, outcome: Outcome, missing: list[str]) -> list[Finding]:
+    """Every condition of the cluster; `missing` are sentences of what is not yet as promised."""
+    found = _summary(view, outcome, missing)
+    if consent.is_missing(view):
+        found = [f for f in found if f.type != "Progressing"]
+        found.append(Finding("Progressing", False, consent.REASON, consent.MESSAGE))
+    if view.secrets:
+        policy = view.cluster.spec.tls.cert_management_policy
+        found.append(Finding("TLSSecretsReady", True, "TLSSecretsFound", f"certManagementPolicy is {policy}"))
+    if view.cluster.spec.backups.enabled:
+        found += [Finding(*fact) for fact in archive.facts(view, outcome.book, outcome.stanza_hash)]
+    if view.cluster.spec.pg_bouncer:
+        available = any(is_ready(pod) for pod in view.observed.pooler_pods)
+        found.append(
+            Finding(
+                "ProxyAvailable",
+                available,
+                "PGBouncerAvailable" if available else "PGBouncerUnavailable",
+                "a pgBouncer pod is ready" if available else "no pgBouncer pod is ready",
+            )
+        )
+    pending = [i.pod_name for i in view.observed.instances if i.member.pending_restart]
+    if pending:
+        message = f"parameters wait for a restart of {', '.join(pending)}"
+        found.append(Finding("PendingRestart", True, "ParametersChanged", message))
+    if view.restoring is not None:
+        message = f"restore {view.restoring.name} is at {view.restoring.phase}"
+        found.append(Finding("PGBackRestoreProgressing", True, view.restoring.phase, message))
+    ignored, overridden = ignored_fields(view.manifest), configuration.overridden(view)
+    if ignored or overridden:
+        parts = [f"accepted, but not acted on by this version: {', '.join(ignored)}"] if ignored else []
+        parts += [f"decided by the operator: {', '.join(overridden)}"] if overridden else []
+        reason = "NotImplemented" if ignored else "Overridden"
+        found.append(Finding("FieldsIgnored", True, reason, "; ".join(parts)))
+    return found
+
+
+def _summary(view: View, outcome: Outcome, missing: list[str]) -> list[Finding]:
+    """Ready, Progressing and Degraded."""
+    if not missing:
+        return [
+            Finding("Ready", True, "AllServing", "every promised instance serves"),
+            Finding("Progressing", False, SETTLED, "nothing is being changed"),
+            Finding("Degraded", False, "AllServing", "every promised instance serves"),
+        ]
+    problem = outcome.problems[0] if outcome.problems else None
+    reason = (
+        problem.reason if problem else ("Initializing" if not view.observed.system_identifier else "NotReady")
+    )
+    text = "; ".join([problem.message, *(m for m in missing if m != problem.message)] if problem else missing)
+    waiting = "; ".join(outcome.waits) or text
+    stalled = _has_stalled(view, problem)
+    if stalled and problem is None:
+        reason, text = "Stalled", f"no progress for {int(PATIENCE.total_seconds() // 60)} minutes: {text}"
+    served_before = bool(view.observed.system_identifier) and view.cluster.status.state is not None
+    degraded = problem is not None or stalled or (served_before and _was_ready(view.cluster))
+    return [
+        Finding("Ready", False, reason, text),
+        Finding(
+            "Progressing", not stalled, reason if stalled else "Reconciling", text if stalled else waiting
+        ),
+        Finding(
+            "Degraded",
+            degraded,
+            reason if degraded else "NotDegraded",
+            text if degraded else "as expected so far",
+        ),
+    ]
+
+
+def _has_stalled(view: View, problem: Problem | None) -> bool:
+    """Whether work has gone on for too long; a changed spec, or a mended problem, begins anew."""
+    progressing = view.cluster.status.condition("Progressing")
+    if progressing is None:
+        return False
+    if progressing.status == "True":
+        return view.now - progressing.last_transition_time > PATIENCE
+    if progressing.reason == SETTLED or progressing.observed_generation != view.cluster.metadata.generation:
+        return False
+    return problem is not None or progressing.reason == "Stalled"
+
+
+def _was_ready(cluster: PGCluster) -> bool:
+    """Whether the cluster has once been ready: after that, less than all is a loss and not a beginning."""
+    degraded = cluster.status.condition("Degraded")
+    return (
+        cluster.status.state == "ready"
+        or bool(degraded and degraded.status == "True")
+        or any(c.type == "Ready" and c.status == "True" for c in cluster.status.conditions)
+    )
+
+
+def merged(
+    previous: PGClusterStatus, findings: Sequence[Finding], generation: int, now: datetime
+) -> tuple[Condition, ...]:
+    """Findings as conditions; the time of transition stays while the status does."""
+    result = []
+    for finding in findings:
+        word: Literal["True", "False"] = "True" if finding.status else "False"
+        old = previous.condition(finding.type)
+        since = old.last_transition_time if old is not None and old.status == word else now
+        result.append(
+            Condition(
+                type=finding.type,
+                status=word,
+                observed_generation=generation,
+                last_transition_time=since,
+                reason=finding.reason,
+                message=finding.message[:2000],
+            )
+        )
+    return tuple(result)
+
+
+def refused(previous: PGClusterStatus, generation: int, problem: Problem, now: datetime) -> PGClusterStatus:
+    """The status of a cluster that cannot be worked on: what was known stays, and why is said."""
+    findings = [
+        Finding("Ready", False, problem.reason, problem.message),
+        Finding("Progressing", False, problem.reason, problem.message),
+        Finding("Degraded", True, problem.reason, problem.message),
+    ]
+    findings += [
+        Finding(c.type, c.status == "True", c.reason, c.message)
+        for c in previous.conditions
+        if c.type not in {f.type for f in findings}
+    ]
+    # Words and conditions must agree, also for a cluster that still serves with its last good spec.
+    update = {
+        "state": "initializing",
+        "conditions": merged(previous, findings, generation, now),
+        "observed_generation": generation,
+    }
+    return previous.model_copy(update=update)
+
+
+def stopping(cluster: PGCluster, now: datetime) -> PGClusterStatus:
+    """The status of a cluster on its way out."""
+    generation = cluster.metadata.generation
+    found = refused(cluster.status, generation, Problem("Deleting", "the cluster is being deleted"), now)
+    return found.model_copy(update={"state": "stopping"})

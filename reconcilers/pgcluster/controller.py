@@ -1,0 +1,290 @@
+"""One pass over one cluster: observe, ask the steps, apply, prune, act, report.
+
+A pass reads everything and remembers nothing that it could not find out again. It may be cut off after any
+write: the next one sees what is there and goes on from that.
+"""
+
+from collections.abc import Awaitable
+from dataclasses import dataclass, field, replace
+
+import structlog
+
+from pgoperator import labels, metrics, naming
+from pgoperator.api.cluster import PGCluster
+from pgoperator.api.status import PGClusterStatus
+from pgoperator.context import Context
+from pgoperator.errors import InvalidSpec, OperatorError
+from pgoperator.kube import kinds
+from pgoperator.kube.apply import ForeignOwner
+from pgoperator.kube.errors import Forbidden, Invalid
+from pgoperator.kube.manifest import Key, Kind, Manifest, key_of, labels_of, name_of, owner_of
+from pgoperator.runtime.result import Done, Result, Wait
+from reconcilers.pgcluster import (
+    backups,
+    bootstrap,
+    conditions,
+    consent,
+    credentials,
+    databases,
+    deletion,
+    patroni,
+    plan,
+    problems,
+    references,
+    repository,
+    restoring,
+    scaling,
+    secrets,
+    stanza,
+    steps,
+)
+from reconcilers.pgcluster import status as report
+from reconcilers.pgcluster.memory import Memory
+from reconcilers.pgcluster.observe import observe
+from reconcilers.pgcluster.problems import Problem
+from reconcilers.pgcluster.view import View
+
+log = structlog.get_logger(__name__)
+
+# Nothing tells when an object of the user appears that is not labelled as ours.
+REFERENCE_SECONDS = 15.0
+
+# Kinds whose objects go when they are no longer wanted. Volumes and Secrets never do.
+PRUNABLE: tuple[Kind, ...] = (
+    kinds.CONFIG_MAP,
+    kinds.SERVICE,
+    kinds.ENDPOINTS,
+    kinds.SERVICE_ACCOUNT,
+    kinds.ROLE,
+    kinds.ROLE_BINDING,
+    kinds.POD_DISRUPTION_BUDGET,
+    kinds.DEPLOYMENT,
+    kinds.STATEFUL_SET,
+)
+
+
+# Conditions of which an event tells when they turn.
+TOLD = ("Ready", "Degraded", "FieldsIgnored", "BackupOverdue", "BackupScheduleInvalid")
+
+
+@dataclass(slots=True)
+class PGClusters:
+    """The reconciler of PerconaPGCluster."""
+
+    memories: dict[Key, Memory] = field(default_factory=dict)
+
+    async def reconcile(self, ctx: Context, key: Key) -> Result:
+        """Bring one cluster a pass nearer to what its custom resource says."""
+        manifest = ctx.store.get(kinds.PG_CLUSTER, key.namespace, key.name)
+        if manifest is None:
+            self.memories.pop(key, None)
+            metrics.forget_cluster(key.namespace, key.name)
+            return Done()
+        try:
+            cluster = PGCluster.parse(manifest)
+            if cluster.metadata.is_deleting:
+                await _write(ctx, manifest, conditions.stopping(cluster, ctx.clock()))
+                return await deletion.delete(ctx, cluster)
+            if cluster.spec.unmanaged:
+                return Done()
+            naming.check(cluster.metadata.name, [one.name for one in cluster.spec.instance_sets()])
+            return await self._pass(ctx, cluster, manifest)
+        except InvalidSpec as error:
+            await _refuse(ctx, manifest, Problem(error.reason, str(error)))
+            raise
+        except (Invalid, Forbidden) as error:
+            await _refuse(ctx, manifest, Problem(error.reason or "ApiError", str(error)))
+            raise
+        except ForeignOwner as error:
+            await _refuse(ctx, manifest, Problem("NameTaken", str(error)))
+            raise
+
+    async def _pass(self, ctx: Context, cluster: PGCluster, manifest: Manifest) -> Result:
+        memory = self.memories.setdefault(key_of(manifest), Memory())
+        if labels.FINALIZER not in cluster.metadata.finalizers:
+            await _hold(ctx, cluster)
+        view = await _view(ctx, cluster, manifest)
+        answers = steps.ask_all(view)
+        await _apply(ctx, view, answers)
+        waits, found = list(answers.waits), list(answers.problems)
+        errors = [
+            await _attempt(bootstrap.act(ctx, view), waits, found),
+            await _attempt(restoring.act(ctx, view), waits, found),
+            await _attempt(patroni.act(ctx, view), waits, found),
+            await _attempt(databases.act(ctx, view, memory), waits, found),
+            await _attempt(scaling.act(ctx, view, memory), waits, found),
+        ]
+        found += databases.found(view, memory) + bootstrap.found(ctx, view)
+        if not report.all_ready(view):
+            found += (absent := await references.missing(ctx, cluster))
+            waits += [Wait(problem.message, REFERENCE_SECONDS) for problem in absent]
+        ours = view.namespace, labels.of_cluster(view.name)
+        found += problems.of_pods(ctx.store.select(kinds.POD, *ours))
+        found += problems.of_volumes(ctx.store.select(kinds.PVC, *ours))
+        outcome = conditions.Outcome(
+            waits=(*(wait.reason for wait in waits), *(str(error) for error in errors if error)),
+            problems=tuple(found),
+            access_is_current=databases.is_current(view, memory),
+            stanza_hash=stanza.known(view),
+            book=backups.look(ctx, view),
+        )
+        ready = await _report(ctx, view, outcome, memory)
+        if error := next(filter(None, errors), None):
+            raise error
+        if outcome.stanza_hash is None and stanza.is_due(view, ready=ready):
+            wait = await stanza.act(ctx, view)
+            if wait is None:
+                outcome = replace(outcome, stanza_hash=repository.digest(view))
+                await _report(ctx, view, outcome, memory)
+            else:
+                waits.append(wait)
+        done, more = await backups.act(ctx, view, outcome.book, stanza_hash=outcome.stanza_hash, ready=ready)
+        waits += more
+        if done != outcome.book:
+            await _report(ctx, view, replace(outcome, book=done), memory)
+        if (look := databases.next_look(view, memory)) is not None:
+            waits.append(look)
+        return min(waits, key=lambda wait: wait.seconds) if waits else Done()
+
+
+async def _attempt(
+    act: Awaitable[Wait | None], waits: list[Wait], found: list[Problem]
+) -> OperatorError | None:
+    """Carry out one act; what fails keeps nothing else from being done and the status from being told.
+
+    What the user must mend is noted; any other error is returned, to be raised at the end of the pass.
+    """
+    try:
+        wait = await act
+    except InvalidSpec as error:
+        found.append(Problem(error.reason, str(error)))
+    except OperatorError as error:
+        return error
+    else:
+        if wait is not None:
+            waits.append(wait)
+    return None
+
+
+async def _hold(ctx: Context, cluster: PGCluster) -> None:
+    """Keep the object until its pods have been stopped in order."""
+    metadata = {
+        "finalizers": [*cluster.metadata.finalizers, labels.FINALIZER],
+        "resourceVersion": cluster.metadata.resource_version,
+    }
+    where = cluster.metadata.namespace, cluster.metadata.name
+    await ctx.client.merge_patch(kinds.PG_CLUSTER, *where, {"metadata": metadata})
+
+
+async def _view(ctx: Context, cluster: PGCluster, manifest: Manifest) -> View:
+    """Observe, plan and complete the Secrets: after this, nothing random happens any more."""
+    name, namespace = cluster.metadata.name, cluster.metadata.namespace
+    observed = observe(ctx.store, namespace, name)
+    cluster = consent.effective(cluster, observed)
+    sizes = {one.name: one.replicas for one in cluster.spec.instance_sets()}
+    restore = restoring.active(ctx.store, namespace, name) or bootstrap.held(cluster, observed)
+    planned = plan.planned(name, sizes, observed)
+    planned = restoring.arrange(name, planned, restore, cluster.spec.instance_sets())
+    now = ctx.clock()
+    domain = cluster.spec.cluster_service_dns_suffix or ctx.settings.cluster_domain
+    names = credentials.Names(name, namespace, domain)
+    found, by_user = await secrets.complete(ctx, cluster, names, planned, now)
+    return View(
+        cluster=cluster,
+        manifest=manifest,
+        observed=observed,
+        planned=planned,
+        settings=ctx.settings,
+        now=now,
+        secrets=found,
+        user_secrets=by_user,
+        restoring=restore,
+    )
+
+
+async def _apply(ctx: Context, view: View, answers: steps.Answers) -> None:
+    """Write what differs, then remove what is ours and no longer wanted."""
+    # Volumes have no owner: they outlive the custom resource.
+    for claim in (m for m in answers.manifests if m["kind"] == kinds.PVC.kind):
+        try:
+            await ctx.applier.apply(claim, None)
+        except (Invalid, Forbidden) as error:
+            # A volume that cannot grow keeps nothing else from being done.
+            answers.problems.append(Problem("VolumeRefused", f"volume claim {name_of(claim)}: {error}"))
+    await ctx.applier.apply_all([m for m in answers.manifests if m["kind"] != kinds.PVC.kind], view.manifest)
+    if answers.complete:
+        owned = [
+            found
+            for kind in PRUNABLE
+            for found in ctx.store.select(kind, view.namespace, labels.of_cluster(view.name))
+            if owner_of(found) == view.cluster.metadata.uid and not _is_of_instance(found, view)
+        ]
+        await ctx.applier.prune(owned, {key_of(m) for m in answers.manifests})
+
+
+def _is_of_instance(found: Manifest, view: View) -> bool:
+    """Instances are removed by `scaling`, which spares the primary; until then they need their files."""
+    instance = labels_of(found).get(labels.INSTANCE)
+    if found["kind"] == kinds.STATEFUL_SET.kind:
+        return instance is not None
+    return instance in {one.name for one in view.observed.instances}
+
+
+async def _report(ctx: Context, view: View, outcome: conditions.Outcome, memory: Memory) -> bool:
+    """Write the status if it differs, tell metrics and events; say whether the cluster is ready."""
+    claims = ctx.store.select(kinds.PVC, view.namespace, labels.of_cluster(view.name))
+    new = report.status(view, outcome, memory, claims)
+    await _write(ctx, view.manifest, new)
+    primary = view.observed.primary
+    serving = sum(report.serves(i, memory) for i in view.observed.instances)
+    metrics.show_cluster(
+        view.namespace,
+        view.name,
+        ready=new.state == "ready",
+        primary=primary.pod_name if primary else None,
+        replicas={"serving": serving, "wanted": view.cluster.spec.replicas},
+        reason="" if new.state == "ready" else str(new.conditions[0].reason),
+    )
+    if new.state != view.cluster.status.state:
+        log.info("the cluster's state changed", state=new.state, message=new.conditions[0].message)
+    return new.state == "ready"
+
+
+async def _refuse(ctx: Context, manifest: Manifest, problem: Problem) -> None:
+    """Say in the status why the cluster is not worked on."""
+    previous = PGClusterStatus.model_validate(manifest.get("status") or {})
+    new = conditions.refused(previous, manifest["metadata"].get("generation", 0), problem, ctx.clock())
+    await _write(ctx, manifest, new)
+
+
+async def _write(ctx: Context, manifest: Manifest, new: PGClusterStatus) -> None:
+    """Write the status where it differs from the stored one, and an event for each condition that turned."""
+    body = new.to_manifest()
+    if body == (manifest.get("status") or {}):
+        return
+    metadata = {"name": name_of(manifest), "namespace": manifest["metadata"]["namespace"]}
+    document = {
+        "apiVersion": kinds.PG_CLUSTER.api_version,
+        "kind": kinds.PG_CLUSTER.kind,
+        "metadata": metadata,
+        "status": body,
+    }
+    await ctx.client.apply_status(document)
+    _tell(ctx, manifest, new)
+
+
+def _tell(ctx: Context, manifest: Manifest, new: PGClusterStatus) -> None:
+    old = {
+        c["type"]: (c["status"], c["reason"]) for c in (manifest.get("status") or {}).get("conditions", [])
+    }
+    for condition in new.conditions:
+        if condition.type not in TOLD:
+            continue
+        if old.get(condition.type) == (condition.status, condition.reason):
+            continue
+        if condition.type == "Degraded" and condition.status == "False":
+            continue
+        bad = condition.type != "Ready" and condition.status == "True"
+        ctx.events.event(
+            manifest, type="Warning" if bad else "Normal", reason=condition.reason, message=condition.message
+        )

@@ -1,0 +1,103 @@
+"""The end of a cluster: replicas, then the primary, then Patroni's Endpoints, then what finalizers ask for.
+
+Volumes and Secrets stay unless a finalizer of the user says otherwise; a cluster of the same name finds its
+data and passwords again. Everything else goes with the custom resource, by owner reference.
+"""
+
+from collections.abc import Iterable
+from contextlib import suppress
+
+from pgoperator import labels, naming
+from pgoperator.api.cluster import PGCluster
+from pgoperator.context import Context
+from pgoperator.kube import kinds
+from pgoperator.kube.errors import NotFound
+from pgoperator.kube.manifest import Kind, Manifest, annotations_of, labels_of, name_of
+from pgoperator.runtime.result import Done, Result, Wait
+from reconcilers.pgcluster import farewell
+from reconcilers.pgcluster.observe import observe
+from reconcilers.pgcluster.view import Instance
+
+OURS = (
+    labels.FINALIZER,
+    labels.FINALIZER_DELETE_BACKUPS,
+    labels.FINALIZER_DELETE_PVC,
+    labels.FINALIZER_DELETE_SSL,
+)
+
+
+async def delete(ctx: Context, cluster: PGCluster) -> Result:
+    """Take the next step of the deletion; the events that it causes bring the one after."""
+    namespace, name = cluster.metadata.namespace, cluster.metadata.name
+    observed = observe(ctx.store, namespace, name)
+    primary = [i for i in observed.instances if i.is_primary]
+    replicas = [i for i in observed.instances if not i.is_primary]
+    for group in (replicas, primary):
+        if group:
+            if group is primary:
+                await _mark(ctx, cluster, primary[0])
+            await _stop(ctx, namespace, group)
+            return Wait(f"waiting for {len(group)} pod(s) to stop", 5)
+    await _delete_all(ctx, kinds.ENDPOINTS, namespace, _patroni_endpoints(ctx, namespace, name))
+    if labels.FINALIZER_DELETE_BACKUPS in cluster.metadata.finalizers:
+        wait = await farewell.delete_backups(ctx, cluster)
+        if wait is not None:
+            return wait
+    await farewell.release_backups(ctx, cluster)
+    if labels.FINALIZER_DELETE_PVC in cluster.metadata.finalizers:
+        claims, _ = await ctx.client.list(kinds.PVC, namespace, labels=f"{labels.CLUSTER}={name}")
+        await _delete_all(ctx, kinds.PVC, namespace, claims)
+        secrets = await _secrets(ctx, namespace, name)
+        await _delete_all(ctx, kinds.SECRET, namespace, (s for s in secrets if _is_user(s)))
+    if labels.FINALIZER_DELETE_SSL in cluster.metadata.finalizers:
+        secrets = await _secrets(ctx, namespace, name)
+        await _delete_all(ctx, kinds.SECRET, namespace, (s for s in secrets if not _is_user(s)))
+    return await _release(ctx, cluster)
+
+
+async def _mark(ctx: Context, cluster: PGCluster, primary: Instance) -> None:
+    """Note on its volume who was the primary: a cluster of the same name must begin with that data."""
+    namespace, claim = cluster.metadata.namespace, naming.instance_volume(primary.name)
+    stored = ctx.store.get(kinds.PVC, namespace, claim)
+    mark = f"{cluster.metadata.deletion_timestamp}"
+    if stored is not None and annotations_of(stored).get(labels.LAST_PRIMARY) != mark:
+        patch = {"metadata": {"annotations": {labels.LAST_PRIMARY: mark}}}
+        await ctx.client.merge_patch(kinds.PVC, namespace, claim, patch)
+
+
+async def _stop(ctx: Context, namespace: str, instances: Iterable[Instance]) -> None:
+    for instance in instances:
+        if instance.stateful_set is not None:
+            await ctx.client.delete(kinds.STATEFUL_SET, namespace, instance.name)
+        elif instance.pod is not None and "deletionTimestamp" not in instance.pod["metadata"]:
+            await ctx.client.delete(kinds.POD, namespace, instance.pod_name)
+
+
+def _patroni_endpoints(ctx: Context, namespace: str, cluster: str) -> list[Manifest]:
+    # Patroni labels the Endpoints it makes (lock, configuration, failover, sync) with its scope.
+    scope = {labels.PATRONI: naming.patroni_scope(cluster)}
+    return ctx.store.select(kinds.ENDPOINTS, namespace, labels.of_cluster(cluster) | scope)
+
+
+async def _secrets(ctx: Context, namespace: str, cluster: str) -> list[Manifest]:
+    secrets, _ = await ctx.client.list(kinds.SECRET, namespace, labels=f"{labels.CLUSTER}={cluster}")
+    return secrets
+
+
+def _is_user(secret: Manifest) -> bool:
+    return labels_of(secret).get(labels.ROLE) == labels.ROLE_PGUSER
+
+
+async def _delete_all(ctx: Context, kind: Kind, namespace: str, objects: Iterable[Manifest]) -> None:
+    for found in objects:
+        await ctx.client.delete(kind, namespace, name_of(found), uid=found["metadata"]["uid"])
+
+
+async def _release(ctx: Context, cluster: PGCluster) -> Result:
+    """Let the object go; finalizers that are not ours stay."""
+    rest = [f for f in cluster.metadata.finalizers if f not in OURS]
+    metadata = {"finalizers": rest, "resourceVersion": cluster.metadata.resource_version}
+    where = cluster.metadata.namespace, cluster.metadata.name
+    with suppress(NotFound):  # an earlier pass was faster than the watch
+        await ctx.client.merge_patch(kinds.PG_CLUSTER, *where, {"metadata": metadata})
+    return Done()

@@ -1,0 +1,216 @@
+"""The instances: one StatefulSet of one replica each, with its data volume and its certificates."""
+
+import json
+
+from pgoperator import labels, naming
+from pgoperator.api.instances import InstanceSet
+from pgoperator.kube.manifest import Manifest, annotations_of, name_of
+from reconcilers.pgcluster import pods, repository, restoring
+from reconcilers.pgcluster.view import Planned, View
+
+
+def desired(view: View) -> list[Manifest]:
+    """Data volumes and StatefulSets of the planned instances."""
+    sets = {instance_set.name: instance_set for instance_set in view.cluster.spec.instance_sets()}
+    return [m for p in view.planned for m in _of_instance(view, p, sets[p.set_name])]
+
+
+def _of_instance(view: View, planned: Planned, instance_set: InstanceSet) -> list[Manifest]:
+    volume = _volume(view, planned, instance_set)
+    if not restoring.may_run(view.restoring, planned.name) or _is_held_back(view, planned.name):
+        return [volume]
+    return [volume, _stateful_set(view, planned, instance_set)]
+
+
+def _is_held_back(view: View, name: str) -> bool:
+    """Whether an instance waits for the one that was the primary when its cluster was deleted.
+
+    Members compare only with members that they see: an older one that starts first would become the primary,
+    and what the newest had more would be lost.
+    """
+    if view.observed.system_identifier:
+        return False
+    marks = {
+        naming.instance_of_volume(name_of(claim)): annotations_of(claim).get(labels.LAST_PRIMARY, "")
+        for claim in view.observed.volumes
+    }
+    last = max((n for n, mark in marks.items() if mark), key=lambda n: marks[n], default=name)
+    return name != last and last in {one.name for one in view.planned}
+
+
+def _volume(view: View, planned: Planned, instance_set: InstanceSet) -> Manifest:
+    own = labels.instance(view.name, planned.set_name, planned.name)
+    own |= {labels.ROLE: labels.ROLE_PGDATA, labels.DATA: labels.DATA_POSTGRES}
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": view.metadata(
+            naming.instance_volume(planned.name), own, instance_set.metadata, component="pg"
+        ),
+        "spec": pods.claim(instance_set.data_volume_claim_spec),
+    }
+
+
+def _stateful_set(view: View, planned: Planned, instance_set: InstanceSet) -> Manifest:
+    own = labels.instance(view.name, planned.set_name, planned.name) | {labels.DATA: labels.DATA_POSTGRES}
+    version = {labels.VERSION: view.cr_version}
+    metadata = view.metadata(planned.name, own | version, instance_set.metadata, component="pg")
+    template_metadata = view.metadata(
+        planned.name,
+        own | version | {labels.PATRONI: naming.patroni_scope(view.name)},
+        instance_set.metadata,
+        component="pg",
+        annotations={labels.DEFAULT_CONTAINER: naming.DATABASE_CONTAINER},
+    )
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "StatefulSet",
+        "metadata": metadata,
+        "spec": {
+            "replicas": 1,
+            "serviceName": naming.pods(view.name),
+            "selector": {"matchLabels": labels.instance(view.name, planned.set_name, planned.name)},
+            # The operator restarts pods, replicas first; a StatefulSet of one pod knows no order.
+            "updateStrategy": {"type": "OnDelete"},
+            "revisionHistoryLimit": 0,
+            "template": {
+                "metadata": {key: template_metadata[key] for key in ("labels", "annotations")},
+                "spec": _pod(view, planned, instance_set),
+            },
+        },
+    }
+
+
+def _pod(view: View, planned: Planned, instance_set: InstanceSet) -> Manifest:
+    containers = [_database(view, planned, instance_set)]
+    volumes = [
+        _certificates(view),
+        {
+            "name": "postgres-data",
+            "persistentVolumeClaim": {"claimName": naming.instance_volume(planned.name)},
+        },
+        _patroni_volume(view, planned),
+        pods.scripts_volume(view.name),
+        pods.TMP_VOLUME,
+        {"name": "dshm", "emptyDir": {"medium": "Memory"}},
+    ]
+    if view.cluster.spec.backups.enabled:
+        containers.append(repository.server(view, [_data_mount()]))
+        volumes += repository.instance_volumes(view, planned)
+    return pods.pod_spec(
+        view,
+        instance_set,
+        containers=containers,
+        volumes=volumes,
+        account=naming.instance_account(view.name),
+        selector=pods.database_selector(view.name),
+        fs_group=pods.POSTGRES_GROUP,
+    )
+
+
+def _data_mount() -> Manifest:
+    return {"name": "postgres-data", "mountPath": naming.DATA_PATH}
+
+
+def _database(view: View, planned: Planned, instance_set: InstanceSet) -> Manifest:
+    spec, patroni = view.cluster.spec, view.cluster.spec.patroni
+    mounts = [
+        {"name": "cert-volume", "mountPath": naming.TLS_PATH, "readOnly": True},
+        _data_mount(),
+        {"name": "patroni-config", "mountPath": naming.PATRONI_PATH, "readOnly": True},
+        {"name": "dshm", "mountPath": "/dev/shm"},  # noqa: S108 - inside the container
+        pods.SCRIPTS_MOUNT,
+        pods.TMP_MOUNT,
+    ]
+    if spec.backups.enabled:
+        mounts.append(repository.CONFIG_MOUNT)
+    period = patroni.sync_period_seconds
+    return pods.container(
+        view,
+        naming.DATABASE_CONTAINER,
+        pods.image(view, spec.image, "postgres", spec.postgres_version),
+        command=pods.script("database.sh"),
+        env=_environment(view, planned),
+        ports=[
+            {"name": naming.POSTGRES_PORT_NAME, "containerPort": spec.port, "protocol": "TCP"},
+            {"name": naming.PATRONI_PORT_NAME, "containerPort": patroni.port, "protocol": "TCP"},
+        ],
+        resources=instance_set.resources,
+        volumeMounts=mounts,
+        # Until Patroni has answered once, nothing is killed: somebody may be repairing the data by hand while
+        # `database.sh` sleeps. Should Patroni hang that early, a day is long enough to have noticed.
+        startupProbe=_probe("/liveness", periodSeconds=1, failureThreshold=86400),
+        livenessProbe=_probe(
+            "/liveness",
+            periodSeconds=period,
+            failureThreshold=max(1, patroni.leader_lease_duration_seconds // period),
+        ),
+        # Often, because Services follow it and a cluster is ready no sooner than its probes say so.
+        readinessProbe=_probe("/readiness", periodSeconds=2, failureThreshold=3),
+    )
+
+
+def _probe(path: str, **timing: int) -> Manifest:
+    get = {"path": path, "port": naming.PATRONI_PORT_NAME, "scheme": "HTTPS"}
+    return {"httpGet": get, "timeoutSeconds": 5, "successThreshold": 1, **timing}
+
+
+def _environment(view: View, planned: Planned) -> list[Manifest]:
+    """What differs from member to member, and what the script and PostgreSQL's programs look up."""
+    spec, patroni = view.cluster.spec, view.cluster.spec.patroni
+    data, host = naming.data_directory(spec.postgres_version), naming.pod_host(planned.name, view.name)
+    ports = [{"name": naming.POSTGRES_PORT_NAME, "port": spec.port, "protocol": "TCP"}]
+    values = {
+        "LANG": "en_US.utf-8",
+        "LC_ALL": "en_US.utf-8",
+        "PATRONICTL_CONFIG_FILE": naming.PATRONI_PATH,
+        "PATRONI_KUBERNETES_PORTS": json.dumps(ports),
+        "PATRONI_NAME": naming.pod(planned.name),
+        "PATRONI_POSTGRESQL_CONFIG_DIR": data,
+        "PATRONI_POSTGRESQL_CONNECT_ADDRESS": f"{host}:{spec.port}",
+        "PATRONI_POSTGRESQL_DATA_DIR": data,
+        "PATRONI_POSTGRESQL_LISTEN": f"*:{spec.port}",
+        "PATRONI_RESTAPI_CONNECT_ADDRESS": f"{host}:{patroni.port}",
+        "PATRONI_RESTAPI_LISTEN": f"*:{patroni.port}",
+        "PGDATA": data,
+        "PGHOST": naming.SOCKET_PATH,
+        "PGPORT": str(spec.port),
+        "PGVERSION": str(spec.postgres_version),
+    }
+    pod_ip = {"fieldRef": {"apiVersion": "v1", "fieldPath": "status.podIP"}}
+    plain = [{"name": name, "value": value} for name, value in values.items()]
+    return [*plain, {"name": "PATRONI_KUBERNETES_POD_IP", "valueFrom": pod_ip}]
+
+
+def _certificates(view: View) -> Manifest:
+    keys = ("tls.crt", "tls.key", "ca.crt")
+    return pods.projected(
+        "cert-volume",
+        [
+            pods.from_secret(naming.cluster_certificate(view.name), {key: key for key in keys}),
+            pods.from_secret(
+                naming.replication_certificate(view.name), {key: f"replication/{key}" for key in keys}
+            ),
+        ],
+    )
+
+
+def _patroni_volume(view: View, planned: Planned) -> Manifest:
+    return pods.projected(
+        "patroni-config",
+        [
+            pods.from_config_map(
+                naming.cluster_config(view.name), {"patroni.yaml": "~postgres-operator_cluster.yaml"}
+            ),
+            pods.from_config_map(
+                naming.instance_config(planned.name), {"patroni.yaml": "~postgres-operator_instance.yaml"}
+            ),
+            pods.from_secret(
+                naming.instance_certificates(planned.name),
+                {
+                    "patroni.ca-roots": "~postgres-operator/patroni.ca-roots",
+                    "patroni.crt-combined": "~postgres-operator/patroni.crt+key",
+                },
+            ),
+        ],
+    )

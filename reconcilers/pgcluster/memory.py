@@ -1,0 +1,27 @@
+"""What the operator remembers of a cluster between passes.
+
+Losing it costs a repeated look, never a wrong act.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from pgoperator.postgres.sql import Facts
+
+
+@dataclass(slots=True)
+class Memory:
+    """The last look into a cluster's database."""
+
+    digest: str = ""
+    """Of the script that was run."""
+    primary: str = ""
+    """UID of the pod in which it was run."""
+    at: datetime | None = None
+    configuration: str = ""
+    """Digest of the dynamic configuration that PostgreSQL was last seen with."""
+    facts: Facts | None = None
+    looks: int = 0
+    """Looks in a row that found a replica not streaming yet."""
+    retry_at: dict[str, datetime] = field(default_factory=dict)
+    """By act: not before then again."""

@@ -1,0 +1,143 @@
+"""pgBouncer: Deployment, Service, ConfigMap. Its account in the database is `databases`' business."""
+
+from pgoperator import labels, naming
+from pgoperator.api.pooling import PgBouncer
+from pgoperator.kube.manifest import Manifest
+from pgoperator.postgres import pgbouncer
+from reconcilers.pgcluster import pods, services
+from reconcilers.pgcluster.view import View
+
+_OURS = "~postgres-operator"
+
+
+def desired(view: View) -> list[Manifest]:
+    """Everything of the pooler; nothing when there is none."""
+    pooler = view.cluster.spec.pg_bouncer
+    if pooler is None:
+        return []
+    return [_config_map(view, pooler), _service(view, pooler), _deployment(view, pooler)]
+
+
+def _config_map(view: View, pooler: PgBouncer) -> Manifest:
+    ini = pgbouncer.ini(
+        host=naming.primary(view.name),
+        port=view.cluster.spec.port,
+        listen_port=pooler.port,
+        config_global=pooler.config.global_options,
+        databases=pooler.config.databases,
+        users=pooler.config.users,
+    )
+    metadata = view.metadata(
+        naming.pgbouncer(view.name),
+        {labels.ROLE: labels.ROLE_PGBOUNCER},
+        pooler.metadata,
+        component="pgbouncer",
+    )
+    data = {"pgbouncer.ini": ini, "pgbouncer-empty": ""}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+
+
+def _service(view: View, pooler: PgBouncer) -> Manifest:
+    name, port_name = naming.pgbouncer(view.name), naming.PGBOUNCER_PORT_NAME
+    port = {"name": port_name, "port": pooler.port, "protocol": "TCP", "targetPort": port_name}
+    spec = services.exposure(pooler.expose, port, name)
+    metadata = view.metadata(
+        name,
+        {labels.ROLE: labels.ROLE_PGBOUNCER},
+        pooler.metadata,
+        pooler.expose,
+        component="pgbouncer",
+    )
+    selector = labels.pgbouncer(view.name)
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata,
+        "spec": spec | {"selector": selector},
+    }
+
+
+def _deployment(view: View, pooler: PgBouncer) -> Manifest:
+    name, own = naming.pgbouncer(view.name), {labels.ROLE: labels.ROLE_PGBOUNCER}
+    own = own | {labels.VERSION: view.cr_version}
+    template = view.metadata(
+        name,
+        own,
+        pooler.metadata,
+        component="pgbouncer",
+        annotations={labels.DEFAULT_CONTAINER: naming.PGBOUNCER_CONTAINER},
+    )
+    selector = {"matchLabels": labels.pgbouncer(view.name)}
+    spec = pods.pod_spec(
+        view,
+        pooler,
+        containers=[_container(view, pooler)],
+        volumes=[
+            _config_volume(view),
+            {"name": "pgbouncer-logs", "emptyDir": {}},
+            pods.scripts_volume(view.name),
+            pods.TMP_VOLUME,
+        ],
+        account=None,
+        selector=selector,
+    )
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": view.metadata(name, own, pooler.metadata, component="pgbouncer"),
+        "spec": {
+            "replicas": pooler.replicas,
+            "selector": selector,
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0}},
+            "revisionHistoryLimit": 0,
+            "template": {
+                "metadata": {key: template[key] for key in ("labels", "annotations")},
+                "spec": spec,
+            },
+        },
+    }
+
+
+def _container(view: View, pooler: PgBouncer) -> Manifest:
+    # The probe speaks PostgreSQL's first bytes: only a process whose event loop turns can answer. That the
+    # primary answers too is no part of it: while there is none, clients shall queue here and not be refused.
+    check = {"exec": {"command": pods.script("pgbouncer-check.sh")}, "timeoutSeconds": 5}
+    return pods.container(
+        view,
+        naming.PGBOUNCER_CONTAINER,
+        pods.image(view, pooler.image, "pgbouncer"),
+        command=pods.script("pgbouncer.sh", pgbouncer.CONFIG),
+        env=[{"name": "PGBOUNCER_PORT", "value": str(pooler.port)}],
+        ports=[{"name": naming.PGBOUNCER_PORT_NAME, "containerPort": pooler.port, "protocol": "TCP"}],
+        resources=pooler.resources,
+        livenessProbe={**check, "periodSeconds": 10, "failureThreshold": 3},
+        readinessProbe={**check, "periodSeconds": 5, "failureThreshold": 2},
+        volumeMounts=[
+            {"name": "pgbouncer-config", "mountPath": naming.PGBOUNCER_CONF_PATH, "readOnly": True},
+            {"name": "pgbouncer-logs", "mountPath": "/var/logs"},
+            pods.SCRIPTS_MOUNT,
+            pods.TMP_MOUNT,
+        ],
+    )
+
+
+def _config_volume(view: View) -> Manifest:
+    name = naming.pgbouncer(view.name)
+    return pods.projected(
+        "pgbouncer-config",
+        [
+            pods.from_config_map(name, {"pgbouncer.ini": f"{_OURS}.ini", "pgbouncer-empty": "pgbouncer.ini"}),
+            pods.from_secret(
+                name,
+                {
+                    "pgbouncer-users.txt": f"{_OURS}/users.txt",
+                    "pgbouncer-frontend.ca-roots": f"{_OURS}/frontend-ca.crt",
+                    "pgbouncer-frontend.crt": f"{_OURS}/frontend-tls.crt",
+                    "pgbouncer-frontend.key": f"{_OURS}/frontend-tls.key",
+                },
+            ),
+            pods.from_secret(naming.cluster_certificate(view.name), {"ca.crt": f"{_OURS}/backend-ca.crt"}),
+        ],
+        # The image's user is in no group that could be given to the files; nobody else is in the container.
+        mode=0o444,
+    )

@@ -1,0 +1,25 @@
+"""Which users and databases a cluster has: the CR's list, or one of each named after the cluster."""
+
+import re
+
+from pgoperator.api.cluster import PGCluster
+from pgoperator.api.users import NAME_LENGTH, RESERVED_USERS, USER_NAME, User
+from pgoperator.errors import InvalidSpec
+
+
+def effective(cluster: PGCluster) -> tuple[User, ...]:
+    """The users to have; an empty list in the CR means none, an absent one the default user."""
+    if cluster.spec.users is not None:
+        return tuple(user for user in cluster.spec.users if user.name not in RESERVED_USERS)
+    name = cluster.metadata.name
+    if len(name) > NAME_LENGTH or not re.fullmatch(USER_NAME, name):
+        raise InvalidSpec(
+            f"the cluster's name {name!r} cannot be the name of its default user: list users in spec.users",
+            reason="InvalidUser",
+        )
+    return (User(name=name, databases=(name,)),)
+
+
+def databases(users: tuple[User, ...]) -> list[str]:
+    """Every database that some user wants, in a stable order."""
+    return sorted({database for user in users if user.name != "postgres" for database in user.databases})
