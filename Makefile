@@ -1,0 +1,116 @@
+# `make help` lists the targets. Whatever is built or downloaded lies in the cache, outside the repository.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+.NOTPARALLEL:
+
+PYTHON ?= python3
+NODES ?= 3
+OPERATOR ?= ours
+PYTEST_ARGS ?=
+
+CACHE := $(or $(PGOPERATOR_CACHE),$(HOME)/.cache/pgoperator)
+BIN := $(CACHE)/venv/bin
+LOCAL := $(PYTHON) -m local
+
+# The tests break nodes and API servers: they run on the local cluster, whatever KUBECONFIG says.
+ON_LOCAL_CLUSTER = unset KUBECONFIG; export KUBECONFIG=$$($(LOCAL) kubeconfig);
+
+GENERATED := manifests charts docs/reference
+FINGERPRINTS = git ls-files -z --cached --others --exclude-standard -- $(GENERATED) \
+	| { xargs -0 -r sha256sum 2>/dev/null || true; }
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "  NODES=1..9 (up, demo)   OPERATOR=ours|none (up)   PYTEST_ARGS=... (test-*)   PYTHON=python3.x"
+
+
+.PHONY: demo up down kubeconfig audit-log status images
+demo: ## From nothing to rows through pgBouncer, with all that it needs
+	@$(LOCAL) demo --nodes $(NODES)
+
+up: ## Start the local Kubernetes with the operator, or bring it up to date
+	@$(LOCAL) up --nodes $(NODES) --operator $(OPERATOR)
+
+down: ## Remove every process, mount, namespace and link of it
+	@$(LOCAL) down
+
+kubeconfig: ## Print the path of its kubeconfig
+	@$(LOCAL) kubeconfig
+
+audit-log: ## Print the path of its API server's audit log
+	@$(LOCAL) audit-log
+
+status: ## Say what of it runs
+	@$(LOCAL) status
+
+images: ## Build the images that are missing or out of date
+	@$(LOCAL) images
+
+
+.PHONY: test check test-unit test-api test-e2e test-faults bench
+test: check test-api test-e2e ## All tests but test-faults, everything set up by itself
+
+check: venv ## Format, lint, types, layers, scripts, generated files, unit tests
+	@echo "== format";    $(BIN)/ruff format --check .
+	@echo "== lint";      $(BIN)/ruff check .
+	@echo "== types";     $(BIN)/mypy
+	@echo "== layers";    $(BIN)/lint-imports
+	@echo "== scripts";   git ls-files -z --cached --others --exclude-standard -- '*.sh' .ci/run \
+		| xargs -0 -r $(BIN)/shellcheck
+	@echo "== generated files"; before=$$($(FINGERPRINTS)); $(MAKE) generate; \
+		diff <(echo "$$before") <($(FINGERPRINTS)) \
+		|| { echo "These files were out of date; 'make generate' has written them now: commit them."; exit 1; }
+	@$(MAKE) test-unit
+
+test-unit: venv ## Unit tests: no network, no cluster
+	@$(LOCAL) test-tools
+	@echo "== unit tests"
+	@$(BIN)/pytest tests/unit tests/files --ignore=tests/files/test_restore.py $(PYTEST_ARGS)
+
+test-api: venv ## Tests against a real API server without nodes
+	@$(LOCAL) bins kubernetes etcd
+	@echo "== API tests"
+	@$(BIN)/pytest tests/api $(PYTEST_ARGS)
+
+test-e2e: venv ## Tests on the local Kubernetes of three nodes
+	@unset KUBECONFIG; $(LOCAL) up --nodes 3
+	@echo "== end-to-end tests"
+	@$(ON_LOCAL_CLUSTER) $(BIN)/pytest tests/e2e -m "not faults" $(PYTEST_ARGS)
+
+test-faults: venv ## There too: kills, cut nodes, stopped API servers, backups and restores (45 min)
+	@unset KUBECONFIG; $(LOCAL) bins versitygw
+	@unset KUBECONFIG; $(LOCAL) up --nodes 3
+	@echo "== restore.sh, killed at many moments"
+	@$(BIN)/pytest tests/files/test_restore.py $(PYTEST_ARGS)
+	@echo "== faults, backups and restores"
+	@$(ON_LOCAL_CLUSTER) $(BIN)/pytest tests/e2e -m faults -rP $(PYTEST_ARGS)
+
+bench: venv ## Measure speed, requests and memory; print the table
+	@unset KUBECONFIG; $(LOCAL) up --nodes 3
+	@$(ON_LOCAL_CLUSTER) $(BIN)/python -m tests.bench
+
+
+.PHONY: generate lock format venv
+generate: venv ## Write CRDs, manifests, chart copies and the reference from the code
+	@$(BIN)/python -m pgoperator.generate
+
+format: venv ## Format the code and fix what can be fixed
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+# Without an index's address or a folder of this machine in the result.
+PIP_COMPILE = env -u PIP_FIND_LINKS CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/pip-compile --quiet \
+	--generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-trusted-host \
+	--no-emit-find-links $(PIP_COMPILE_ARGS)
+
+lock: venv ## Pin the dependencies of pyproject.toml with hashes (PIP_COMPILE_ARGS=--upgrade)
+	@$(PIP_COMPILE) --output-file requirements/runtime.txt pyproject.toml
+	@$(PIP_COMPILE) --extra dev --constraint requirements/runtime.txt --output-file requirements/dev.txt \
+		pyproject.toml requirements/tools.in
+
+venv:
+	@$(LOCAL) venv >/dev/null

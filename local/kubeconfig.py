@@ -1,0 +1,57 @@
+"""Kubeconfig files. JSON is YAML as well, and the standard library writes it."""
+
+import base64
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from local.paths import ours
+from local.pki import Authority, Identity
+from local.shell import write
+
+
+def render(
+    server: str, authority: bytes, certificate: bytes, key: bytes, name: str = "pgoperator-local"
+) -> str:
+    """Render a kubeconfig with one context that carries its own certificates."""
+
+    def data(content: bytes) -> str:
+        return base64.b64encode(content).decode()
+
+    return json.dumps(
+        {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [
+                {"name": name, "cluster": {"server": server, "certificate-authority-data": data(authority)}}
+            ],
+            "users": [
+                {
+                    "name": name,
+                    "user": {"client-certificate-data": data(certificate), "client-key-data": data(key)},
+                }
+            ],
+            "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
+            "current-context": name,
+        },
+        indent=2,
+    )
+
+
+def create(path: Path, server: str, authority: Authority, identity: Identity) -> Path:
+    """Write the kubeconfig of an identity; it holds a private key, so nobody else may read it."""
+    text = render(
+        server,
+        authority.certificate.read_bytes(),
+        identity.certificate.read_bytes(),
+        identity.key.read_bytes(),
+    )
+    write(path, text, 0o600)
+    return path
+
+
+def foreign(environment: Mapping[str, str] = os.environ) -> str:
+    """Return the KUBECONFIG that a person has set to a cluster which is not ours, or nothing."""
+    value = environment.get("KUBECONFIG", "")
+    return "" if not value or Path(value).absolute() == ours() else value

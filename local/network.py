@@ -1,0 +1,136 @@
+"""The network of the nodes: a bridge, and one network namespace for each node, closed to the outside.
+
+Everything has a fixed name, so that leftovers are found without any record.
+"""
+
+import ipaddress
+import json
+from pathlib import Path
+from typing import Any
+
+from local.paths import CACHE
+from local.shell import output, succeeds
+
+BRIDGE = "pgop0"
+GATEWAY = "10.98.0.1"
+_NODE_NETWORK = "10.98.0.0/24"
+_FIRST_NODE = 10
+SERVICE_RANGE = "10.96.0.0/16"
+POD_RANGE = "10.244.0.0/16"
+MAX_NODES = 9
+
+_RULES = (
+    # What pods send stays between the nodes; the last rule of the two is inserted first.
+    ("-i", BRIDGE, "!", "-o", BRIDGE, "-j", "DROP"),
+    ("-i", BRIDGE, "-o", BRIDGE, "-j", "ACCEPT"),
+)
+
+
+def node_name(index: int) -> str:
+    """Return the name of a node."""
+    return f"node{index}"
+
+
+def namespace(node: str) -> str:
+    """Return the network namespace of a node."""
+    return f"pgop-{node}"
+
+
+def node_address(index: int) -> str:
+    """Return the address of a node on the bridge."""
+    return str(ipaddress.ip_network(_NODE_NETWORK)[_FIRST_NODE + index])
+
+
+def pod_subnet(index: int) -> str:
+    """Return the addresses of a node's pods."""
+    return str(list(ipaddress.ip_network(POD_RANGE).subnets(new_prefix=24))[index])
+
+
+def _link(node: str) -> str:
+    return f"pgop-{node}"
+
+
+def create(nodes: int) -> None:
+    """Make the bridge, the namespaces and the routes between them."""
+    for module in ("br_netfilter", "overlay"):
+        succeeds(["modprobe", module])  # compiled in, or a container: what is missing shows later
+    output(["ip", "link", "add", BRIDGE, "type", "bridge"])
+    output(["ip", "link", "set", BRIDGE, "alias", CACHE])
+    output(["ip", "address", "add", f"{GATEWAY}/24", "dev", BRIDGE])
+    output(["ip", "link", "set", BRIDGE, "up"])
+    for target in (
+        SERVICE_RANGE,
+        POD_RANGE,
+    ):  # without a route of its own nothing of a test leaves the machine
+        output(["ip", "route", "add", "blackhole", target])
+    for rule in _RULES:
+        output(["iptables", "--wait", "-I", "FORWARD", *rule])
+    for index in range(1, nodes + 1):
+        _create_node(index, nodes)
+
+
+def _create_node(index: int, nodes: int) -> None:
+    node = node_name(index)
+    name = namespace(node)
+    output(["ip", "netns", "add", name])
+    output(["ip", "link", "add", _link(node), "type", "veth", "peer", "name", "eth0", "netns", name])
+    output(["ip", "link", "set", _link(node), "master", BRIDGE, "up"])
+    commands = [
+        "link set lo up",
+        f"address add {node_address(index)}/24 dev eth0",
+        "link set eth0 up",
+        f"route add default via {GATEWAY}",
+        *(
+            f"route add {pod_subnet(other)} via {node_address(other)}"
+            for other in range(1, nodes + 1)
+            if other != index
+        ),
+    ]
+    output(["ip", "-n", name, "-batch", "-"], stdin="\n".join(commands) + "\n")
+    output(["ip", "route", "add", pod_subnet(index), "via", node_address(index)])
+    for key in ("net/ipv4/ip_forward", "net/bridge/bridge-nf-call-iptables"):
+        # A shell in the namespace, because /proc/sys/net shows the namespace of the process that looks.
+        output(["nsenter", f"--net=/run/netns/{name}", "sh", "-c", f"echo 1 > /proc/sys/{key}"])
+
+
+def cut(node: str) -> None:
+    """Take a node's link down: nobody reaches it, and it reaches nobody."""
+    output(["ip", "link", "set", _link(node), "down"])
+
+
+def heal(node: str) -> None:
+    """Put a node's link up again."""
+    output(["ip", "link", "set", _link(node), "up"])
+
+
+def remove() -> None:
+    """Remove everything that `create` made, from whatever is left of it."""
+    for name in _namespaces():
+        succeeds(["ip", "netns", "delete", name])
+    for link in _links():
+        succeeds(["ip", "link", "delete", link])
+    for target in (SERVICE_RANGE, POD_RANGE):
+        succeeds(["ip", "route", "delete", "blackhole", target])
+    for rule in _RULES:
+        while succeeds(["iptables", "--wait", "-D", "FORWARD", *rule]):
+            pass
+
+
+def owner() -> str:
+    """Return the cache folder of the cluster whose bridge this is; empty when there is none."""
+    return next((str(link.get("ifalias", "")) for link in _all_links() if link["ifname"] == BRIDGE), "")
+
+
+def _namespaces() -> list[str]:
+    folder = Path("/run/netns")
+    return sorted(file.name for file in folder.glob("pgop-*")) if folder.is_dir() else []
+
+
+def _all_links() -> list[dict[str, Any]]:
+    links: list[dict[str, Any]] = json.loads(output(["ip", "-json", "link", "show"]))
+    return links
+
+
+def _links() -> list[str]:
+    names = [link["ifname"] for link in _all_links()]
+    return [name for name in names if name == BRIDGE or name.startswith("pgop-")]
