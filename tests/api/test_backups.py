@@ -1,0 +1,113 @@
+"""The Lease of a cluster's repositories, and objects of backups that are gone, against a real API server."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from pgoperator import labels, naming
+from pgoperator.context import Context
+from pgoperator.kube import kinds
+from pgoperator.kube.apply import Applier
+from pgoperator.kube.client import Client
+from pgoperator.kube.events import Recorder
+from pgoperator.kube.manifest import Manifest
+from pgoperator.kube.store import Store
+from pgoperator.settings import Settings
+from reconcilers.pgbackup import lease
+from tests.support.views import NOW
+
+pytestmark = pytest.mark.api
+Look = Callable[..., Awaitable[Context]]
+
+
+def backup(name: str, uid: str, state: str = "Running", **metadata: Any) -> Manifest:
+    return {
+        "apiVersion": "pgv2.percona.com/v2",
+        "kind": "PerconaPGBackup",
+        "metadata": {"name": name, "uid": uid, "resourceVersion": "1"} | metadata,
+        "spec": {"pgCluster": "c", "repoName": "repo1"},
+        "status": {"state": state},
+    }
+
+
+@pytest.fixture
+def look(client: Client, namespace: str) -> Look:
+    """An operator that has just looked, with these backups in the store."""
+
+    async def at(*backups: Manifest) -> Context:
+        store = Store(labels.CLUSTER)
+        own = store.open(kinds.PG_BACKUP, None)
+        for manifest in backups:
+            manifest["metadata"]["namespace"] = namespace
+            own.put(manifest)
+        shard = store.open(kinds.LEASE, None)
+        found, _ = await client.list(kinds.LEASE, namespace)
+        for one in found:
+            shard.put(one)
+        return Context(client, store, Applier(client, store), Recorder(client), Settings(), lambda: NOW)
+
+    return at
+
+
+async def holder(client: Client, namespace: str) -> str:
+    found = await client.get(kinds.LEASE, namespace, naming.backup_lease("c"))
+    return str(found["spec"].get("holderIdentity", ""))
+
+
+async def test_one_at_a_time(look: Look, client: Client, namespace: str) -> None:
+    ctx = await look(backup("a", "1"), backup("b", "2"))
+    assert await lease.acquire(ctx, namespace, "c", "a|1") == ""
+    assert await lease.acquire(ctx, namespace, "c", "a|1") == "", "it is his"
+    assert await lease.acquire(ctx, namespace, "c", "b|2") == "a|1"
+    ctx = await look(backup("a", "1"), backup("b", "2"))
+    assert await lease.acquire(ctx, namespace, "c", "b|2") == "a|1"
+    await lease.release(ctx, namespace, "c", "b|2")
+    assert await holder(client, namespace) == "a|1", "only the holder can give it up"
+    await lease.release(ctx, namespace, "c", "a|1")
+    assert await lease.acquire(await look(backup("b", "2")), namespace, "c", "b|2") == ""
+
+
+async def test_of_many_at_once_one_gets_it(look: Look, namespace: str) -> None:
+    names = [f"b{n}" for n in range(6)]
+    ctx = await look(*(backup(name, name) for name in names))
+    answers = await asyncio.gather(*(lease.acquire(ctx, namespace, "c", f"{n}|{n}") for n in names))
+    assert answers.count("") == 1
+
+
+@pytest.mark.parametrize(
+    "there",
+    [
+        [],
+        [backup("a", "another")],
+        [backup("a", "1", "Succeeded")],
+        [backup("a", "1", "Failed")],
+        [
+            backup(
+                "a",
+                "1",
+                "Succeeded",
+                deletionTimestamp="2026-01-01T00:00:00Z",
+                annotations={labels.BACKUP_EXPIRED: "true"},
+            )
+        ],
+    ],
+    ids=["gone", "its name used again", "succeeded", "failed", "expired"],
+)
+async def test_a_dead_holder_is_evicted(
+    look: Look, client: Client, namespace: str, there: list[Manifest]
+) -> None:
+    await lease.acquire(await look(backup("a", "1")), namespace, "c", "a|1")
+    ctx = await look(*there, backup("b", "2"))
+    assert await lease.acquire(ctx, namespace, "c", "b|2") == ""
+    assert await holder(client, namespace) == "b|2"
+    found = await client.get(kinds.LEASE, namespace, naming.backup_lease("c"))
+    assert found["spec"]["leaseTransitions"] == 1
+
+
+async def test_one_that_is_being_deleted_still_works(look: Look, namespace: str) -> None:
+    going = backup("a", "1", "Succeeded", deletionTimestamp="2026-01-01T00:00:00Z")
+    await lease.acquire(await look(going), namespace, "c", "a|1")
+    ctx = await look(going, backup("b", "2"))
+    assert await lease.acquire(ctx, namespace, "c", "b|2") == "a|1"

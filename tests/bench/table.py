@@ -1,0 +1,27 @@
+"""Tables for a terminal."""
+
+import sys
+from collections.abc import Sequence
+
+
+def say(text: str = "") -> None:
+    """Write a line at once."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows under a head, columns aligned; the last column may be long."""
+    lines = [head, *rows]
+    widths = [max(len(str(line[column])) for line in lines) for column in range(len(head) - 1)]
+    say(f"\n## {title}\n")
+    for number, line in enumerate(lines):
+        cells = [str(cell).ljust(width) for cell, width in zip(line, widths, strict=False)]
+        say("  ".join([*cells, str(line[-1])]).rstrip())
+        if number == 0:
+            say("  ".join("-" * width for width in [*widths, len(str(head[-1]))]))
+
+
+def seconds(values: Sequence[float]) -> str:
+    """Return "2.1, 2.3, 2.2"."""
+    return ", ".join(f"{value:.1f}" for value in values)

@@ -1,0 +1,107 @@
+"""A primary that dies in every way, and an API server that is away: writes come back by themselves."""
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.support import faults
+from tests.support.clients import Client
+from tests.support.clusters import Cluster
+from tests.support.kubectl import until
+from tests.support.operators import Operator
+from tests.support.tell import tell
+from tests.support.workload import Report, Writer
+
+
+@pytest.fixture(autouse=True)
+def ready_again(cluster: Cluster) -> None:
+    """Every test begins with a whole cluster, whatever happened before it."""
+    cluster.wait_ready(180)
+
+
+def away_from_primary(cluster: Cluster, client_on: Callable[[str], Client], nodes: list[str]) -> Client:
+    primary = cluster.primary()["spec"]["nodeName"]
+    return client_on(next(node for node in nodes if node != primary))
+
+
+HEALTHY = ["running", "streaming", "streaming"]
+
+
+def states(cluster: Cluster) -> list[str]:
+    """What each member last told Patroni's store, which it does every ten seconds."""
+    return sorted(m["State"] for m in cluster.patronictl())
+
+
+def timeline(cluster: Cluster) -> int:
+    return int(cluster.psql("SELECT timeline_id FROM pg_control_checkpoint()"))
+
+
+def finish(writer: Writer, what: str, since: float) -> Report:
+    report = writer.report()
+    tell(f"{report.describe(what, since)}")
+    if report.lost:
+        tell(f"lost: {report.lost[:20]}")
+    return report
+
+
+@pytest.mark.parametrize(
+    "strike",
+    [faults.kill_postmaster, faults.kill_main_process, faults.delete_pod, faults.delete_pod_by_force],
+)
+def test_primary_dies(cluster: Cluster, client: Client, strike: Callable[[Cluster], None]) -> None:
+    with Writer(client, cluster, strike.__name__) as writer:
+        since = time.monotonic()
+        strike(cluster)
+        time.sleep(1)
+        writer.wait_for_writes(since + 1, 90)
+        report = finish(writer, strike.__name__, since)
+    assert len(report.acknowledged) > 20
+    cluster.wait_ready(120)
+    until("all replicas stream", lambda: states(cluster) == HEALTHY, 40, cluster.explain)
+
+
+def test_node_of_the_primary_is_cut_off(
+    cluster: Cluster, operator: Operator, client_on: Callable[[str], Client], nodes: list[str]
+) -> None:
+    client = away_from_primary(cluster, client_on, nodes)
+    with Writer(client, cluster, "cut") as writer:
+        since = time.monotonic()
+        with faults.node_cut_off(cluster) as old:
+            writer.wait_for_writes(since + 5, 150)
+            new = cluster.primary_name()
+            assert new != old["metadata"]["name"]
+            # A cluster must not promise what it does not have; an operator on that node cannot tell.
+            if operator.node() != old["spec"]["nodeName"]:
+                until(
+                    "the status says that a member is missing",
+                    lambda: not cluster.is_ready(),
+                    60,
+                    cluster.explain,
+                )
+            written = writer.count()
+        # The old primary comes back as a replica, and no write is lost to it.
+        cluster.wait_ready(180)
+        assert cluster.primary_name() == new
+        assert writer.count() > written
+        finish(writer, "node cut off", since)
+    until("all replicas stream", lambda: states(cluster) == HEALTHY, 40, cluster.explain)
+
+
+def test_writes_go_on_without_the_api_server(cluster: Cluster, client: Client) -> None:
+    before, primary, line = cluster.restarts(), cluster.primary_name(), timeline(cluster)
+    with Writer(client, cluster, "api") as writer:
+        with faults.api_server_stopped() as stopped:
+            time.sleep(60)
+            started = time.monotonic()
+        until("the API server answers", cluster.cr, 30)
+        cluster.wait_ready(60)
+        report = finish(writer, "API server stopped for 60 s", stopped)
+    # In each ten seconds of the outage, also long after Patroni's lease of 30 s has run out.
+    for begin in range(0, 60, 10):
+        assert report.between(stopped + begin, stopped + begin + 10) > 0, f"no write {begin} s after the stop"
+    assert started - stopped >= 60
+    assert report.lost == []
+    assert cluster.primary_name() == primary
+    assert timeline(cluster) == line
+    assert cluster.restarts() == before

@@ -1,0 +1,50 @@
+"""A cluster that is as it should be costs nothing: no write, no exec, also after the operator restarts."""
+
+import time
+
+from pgoperator.settings import LEASE_NAME
+from tests.support.audit import AuditLog, by_what
+from tests.support.clusters import Cluster
+from tests.support.operators import Operator
+from tests.support.tell import tell
+
+QUIET_SECONDS = 60
+# The last status and Patroni's first rounds have come in by then.
+SETTLE_SECONDS = 15
+
+
+def noise(audit: AuditLog, operator: Operator) -> tuple[list[str], list[str]]:
+    """Return the writes and the execs of the operator since the log was opened."""
+    entries = audit.entries(operator.user)
+    writes = [f"{e.what} {e.name}" for e in entries if e.is_write and e.subresource != "exec"]
+    return writes, [f"{e.what} {e.name}" for e in entries if e.subresource == "exec"]
+
+
+def test_a_ready_cluster_costs_nothing(cluster: Cluster, operator: Operator, audit: AuditLog) -> None:
+    time.sleep(SETTLE_SECONDS)
+    assert cluster.is_ready()
+    quiet = AuditLog(audit.path)
+    time.sleep(QUIET_SECONDS)
+    entries = quiet.entries(operator.user)
+    tell(f"in {QUIET_SECONDS} s:\n{by_what(entries)}")
+    assert entries, "the audit log does not show the operator at all"
+    assert noise(quiet, operator) == ([], [])
+    reads = [e.what for e in entries if e.verb in ("get", "list") and e.resource != "leases"]
+    assert reads == []
+
+
+def test_a_restarted_operator_changes_nothing(cluster: Cluster, operator: Operator, audit: AuditLog) -> None:
+    time.sleep(SETTLE_SECONDS)
+    before, version = cluster.restarts(), cluster.cr()["metadata"]["resourceVersion"]
+    audit = AuditLog(audit.path)
+    operator.restart()
+    time.sleep(30)
+    writes, execs = noise(audit, operator)
+    tell(f"after the restart:\n{by_what(audit.entries(operator.user))}")
+    # The new process looks into the database once: that is how drift is found.
+    assert len(execs) <= 1, execs
+    assert [w for w in writes if "perconapgclusters/status" not in w and "events" not in w] == []
+    assert cluster.restarts() == before
+    assert cluster.is_ready()
+    assert cluster.cr()["metadata"]["resourceVersion"] == version
+    assert operator.kubectl.find("lease", LEASE_NAME) is not None

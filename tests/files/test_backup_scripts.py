@@ -1,0 +1,197 @@
+"""The scripts of backups and of the archive, run for real beside a pgBackRest that says what it shall."""
+
+import json
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from reconcilers import files
+from reconcilers.pgbackup import report
+from tests.unit.postgres.test_pgbackrest_info import FULL, INCR, STANZA
+
+SCRIPTS = Path(files.__file__).parent
+MARK = {"annotation": {"percona.com/backup-name": 'a "name"', "percona.com/backup-uid": "u-1"}}
+
+
+def program(folder: Path, name: str, text: str) -> None:
+    path = folder / name
+    path.write_text(f"#!/bin/bash\n{text}\n", encoding="utf-8")
+    path.chmod(0o755)
+
+
+def run(script: str, *arguments: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a script; programs in `folder` come first."""
+    (folder / "config-hash").write_text("h")
+    own = {
+        "PATH": f"{folder}:{os.environ['PATH']}",
+        "TERMINATION_LOG": str(folder / "report"),
+        "TMPDIR": str(folder),
+        "PGBACKREST_CONF": str(folder),
+        "MOUNT_SECONDS": "1",
+    }
+    return subprocess.run(
+        ["bash", str(SCRIPTS / script), *arguments],
+        env=own | environment,
+        capture_output=True,
+        text=True,
+        timeout=20,
+        cwd=folder,
+        check=False,
+    )
+
+
+def stanza(*backups: dict) -> str:
+    return json.dumps([STANZA | {"backup": list(backups)}], separators=(",", ":"))
+
+
+def info_then_backup(folder: Path, before: str, after: str, backup: str = "exit 0") -> None:
+    """A pgBackRest whose repository changes when a backup is taken."""
+    (folder / "before").write_text(before)
+    (folder / "after").write_text(after)
+    program(
+        folder,
+        "pgbackrest",
+        f"""
+        echo "$*" >>{folder}/calls
+        case " $* " in
+        *" info "*) if [ -e {folder}/done ]; then cat {folder}/after; else cat {folder}/before; fi ;;
+        *" backup "*) touch {folder}/done; {backup} ;;
+        esac""",
+    )
+
+
+def test_a_backup_is_reported_with_everything_beside_it(tmp_path: Path) -> None:
+    others = [INCR | {"annotation": {}}, {k: v for k, v in FULL.items() if k != "annotation"}]
+    mine = FULL | MARK | {"label": "20261121-093000F", "reference": ["x"] * 200}
+    info_then_backup(tmp_path, stanza(*others), stanza(*others, mine, INCR))
+    done = run("pgbackrest-backup.sh", "h", "2", "u-1", "--type=full", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "report").read_text()
+    assert len(text) < 4096
+    found = report.parse(text)
+    assert found.backup.label == "20261121-093000F"
+    assert found.backup.repo_delta == FULL["info"]["repository"]["delta"]
+    assert found.labels == {FULL["label"], INCR["label"], "20261121-093000F"}
+    calls = (tmp_path / "calls").read_text()
+    assert "--repo=2" in calls
+    assert "--annotation=percona.com/backup-uid=u-1" in calls
+
+
+def test_one_that_is_there_is_not_taken_again(tmp_path: Path) -> None:
+    info_then_backup(tmp_path, stanza(FULL | MARK), "")
+    assert run("pgbackrest-backup.sh", "h", "1", "u-1", folder=tmp_path).returncode == 0
+    assert " backup" not in (tmp_path / "calls").read_text().replace("backup-uid", "")
+
+
+def test_many_labels_are_cut_from_the_newest(tmp_path: Path) -> None:
+    many = [
+        FULL | {"label": f"20260101-000000F_202{6 + i // 999}{i % 12 + 1:02}{i % 28 + 1:02}-{i:06}I"}
+        for i in range(700)
+    ]
+    many.append(FULL | {"label": "20260101-000000F"})
+    info_then_backup(tmp_path, stanza(FULL | MARK, *many), "")
+    assert run("pgbackrest-backup.sh", "h", "1", "u-1", folder=tmp_path).returncode == 0
+    text = (tmp_path / "report").read_text()
+    assert len(text) <= 4096
+    found = report.parse(text)
+    assert not found.complete
+    assert found.labels < {m["label"] for m in many} | {FULL["label"]}
+
+
+def test_a_failure_is_told_in_pgbackrests_words_without_secrets(tmp_path: Path) -> None:
+    say = (
+        "echo 'P00   INFO: begin'; echo 'P00  ERROR: [055]: no space, s3-key-secret=hunter2'; "
+        "echo '            HINT: buy a disk'; echo 'P00   INFO: end'; exit 55"
+    )
+    info_then_backup(tmp_path, stanza(), stanza(), say)
+    done = run("pgbackrest-backup.sh", "h", "1", "u-1", folder=tmp_path)
+    assert done.returncode == 55
+    text = (tmp_path / "report").read_text()
+    assert text.splitlines()[0] == "ERROR: [055]: no space, s3-key-secret=<redacted>"
+    assert "HINT: buy a disk" in text
+    assert "INFO" not in text
+
+
+def test_a_backup_that_is_complete_counts_though_its_expiry_failed(tmp_path: Path) -> None:
+    info_then_backup(tmp_path, stanza(), stanza(FULL | MARK), "echo 'P00  ERROR: [104]: expire'; exit 104")
+    assert run("pgbackrest-backup.sh", "h", "1", "u-1", folder=tmp_path).returncode == 0
+    assert report.parse((tmp_path / "report").read_text()).backup.label == FULL["label"]
+
+
+def test_another_configuration_is_waited_for_and_told(tmp_path: Path) -> None:
+    program(tmp_path, "pgbackrest", "exit 0")
+    done = run("pgbackrest-backup.sh", "another", "1", "u-1", folder=tmp_path)
+    assert done.returncode == 75
+    assert "was not mounted" in (tmp_path / "report").read_text()
+
+
+def test_expiry_spares_what_others_build_on(tmp_path: Path) -> None:
+    info_then_backup(tmp_path, stanza(FULL, INCR), "")
+    done = run("pgbackrest-expire.sh", "h", "1", FULL["label"], folder=tmp_path)
+    assert done.returncode == 76
+    assert "--set" not in (tmp_path / "calls").read_text()
+    assert run("pgbackrest-expire.sh", "h", "1", INCR["label"], folder=tmp_path).returncode == 0
+    assert f"--set={INCR['label']}" in (tmp_path / "calls").read_text()
+
+
+@pytest.mark.parametrize("status", [0, 1, 55, 82, 103])
+def test_the_status_of_a_push_is_that_of_pgbackrest(tmp_path: Path, status: int) -> None:
+    """Whatever comes after it: here the folder for it cannot be written, and there is no API server."""
+    program(tmp_path, "pgbackrest", f"exit {status}")
+    for state in (tmp_path / "state", Path("/proc/none")):
+        done = run(
+            "pgbackrest-push.sh", "pg_wal/1", folder=tmp_path, ARCHIVE_STATE=str(state), ARCHIVE_PAUSE="0"
+        )
+        assert done.returncode == status
+        assert done.stdout == ""
+
+
+def test_the_last_commit_is_told_and_a_quiet_segment_takes_nothing_back(tmp_path: Path) -> None:
+    account, state = tmp_path / "account", tmp_path / "state"
+    account.mkdir()
+    for name in ("token", "namespace", "ca.crt"):
+        (account / name).write_text(name)
+    program(tmp_path, "pgbackrest", "exit 0")
+    line = "rmgr: Transaction len: 46, tx: 7, lsn: 0/1, prev 0/1, desc: COMMIT"
+    program(
+        tmp_path,
+        "pg_waldump",
+        f"""case "$2" in */quiet) exit 1 ;; esac
+        echo "{line} 2026-11-21 09:21:26.393443 UTC; inval msgs: catcache 80"
+        echo "{line} 2026-11-21 09:21:27.5 UTC"
+        echo "pg_waldump: error: invalid record" >&2; exit 1""",
+    )
+    program(tmp_path, "curl", f'printf "%s\\n" "$@" >>{tmp_path}/told')
+    own = {"ARCHIVE_STATE": str(state), "ARCHIVE_PAUSE": "0.2", "SERVICE_ACCOUNT": str(account)}
+    for segment in ("busy", "quiet"):
+        assert run("pgbackrest-push.sh", segment, folder=tmp_path, **own, HOSTNAME="p-0").returncode == 0
+        end = time.monotonic() + 10
+        while time.monotonic() < end and f'wal\\":\\"{segment}' not in _read(tmp_path / "told"):
+            time.sleep(0.05)
+        data = [line for line in _read(tmp_path / "told").splitlines() if line.startswith("{")][-1]
+        found = json.loads(json.loads(data)["metadata"]["annotations"]["pgv2.percona.com/archived"])
+        assert found["wal"] == segment
+        assert found["commit"] == "2026-11-21T09:21:27.5+00:00"
+        assert found["pushed"].endswith("Z")
+    assert "/api/v1/namespaces/namespace/pods/p-0" in _read(tmp_path / "told")
+    assert "Bearer token" not in _read(tmp_path / "told"), "the token would be in the list of processes"
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [("[]", 1), ('[{"backup":[{"label":"x"}]}]', 0), ("nothing; exit 56", 1)],
+)
+def test_a_replica_is_made_from_a_repository_that_answers_with_a_backup(
+    tmp_path: Path, answer: str, status: int
+) -> None:
+    text, _, more = answer.partition("; ")
+    program(tmp_path, "pgbackrest", f"case \"$*\" in *info) echo '{text}'; {more or ':'} ;; esac")
+    done = run("replica-create.sh", "1", folder=tmp_path, PGDATA=str(tmp_path / "pgdata"))
+    assert done.returncode == status

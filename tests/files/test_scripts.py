@@ -1,0 +1,378 @@
+"""The scripts that run in containers, run for real in temporary folders."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from reconcilers import files
+
+SCRIPTS = Path(files.__file__).parent
+CHILD = """\
+import os, signal, sys, time
+out = open(sys.argv[1], "a", buffering=1)
+def note(number, frame):
+    out.write(signal.Signals(number).name + "\\n")
+    if number == signal.SIGTERM:
+        sys.exit(7)
+for name in ("TERM", "INT", "QUIT", "HUP", "USR1"):
+    signal.signal(getattr(signal, "SIG" + name), note)
+out.write("ready " + " ".join(sorted(os.listdir("/proc/self/fd"))) + "\\n")
+while True:
+    time.sleep(60)
+"""
+
+
+def wait_for(condition, seconds=10.0):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if result := condition():
+            return result
+        time.sleep(0.02)
+    pytest.fail("it did not happen in time")
+
+
+def project(volume: Path, generation: int) -> None:
+    """Write a volume as kubelet does: a new folder, then the link is swapped in one step."""
+    (volume / f"..{generation}").mkdir(parents=True)
+    (volume / f"..{generation}/file").write_text(str(generation))
+    (volume / "..new").symlink_to(f"..{generation}")
+    (volume / "..new").rename(volume / "..data")
+    if generation > 1:
+        (volume / f"..{generation - 1}/file").unlink()
+        (volume / f"..{generation - 1}").rmdir()
+
+
+class Supervised:
+    """A running supervise.sh around the child above, which looks five times a second."""
+
+    def __init__(self, tmp_path: Path, *arguments: str | Path) -> None:
+        self.notes = tmp_path / "notes"
+        self.notes.touch()
+        (tmp_path / "child.py").write_text(CHILD)
+        command = [sys.executable, tmp_path / "child.py", self.notes]
+        self.process = subprocess.Popen(
+            ["bash", SCRIPTS / "supervise.sh", *arguments, "--", *command],
+            env=os.environ | {"SUPERVISE_SECONDS": "0.2"},
+        )
+        wait_for(lambda: self.lines)
+
+    @property
+    def lines(self) -> list[str]:
+        return self.notes.read_text().splitlines()
+
+    def tell(self, name: str) -> None:
+        self.process.send_signal(getattr(signal, name))
+        wait_for(lambda: name in self.lines, 2)
+
+
+@pytest.fixture
+def supervised(tmp_path):
+    started = []
+
+    def start(*arguments):
+        started.append(Supervised(tmp_path, *arguments))
+        return started[-1]
+
+    yield start
+    for one in started:
+        if one.process.poll() is None:
+            one.process.terminate()
+        one.process.wait(timeout=5)
+
+
+def test_signals_reach_the_child_and_its_status_comes_back(supervised, tmp_path):
+    project(tmp_path / "volume", 1)
+    one = supervised(tmp_path / "volume")
+    for name in ("SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1"):
+        one.tell(name)
+        assert one.process.poll() is None
+    start = time.monotonic()
+    one.tell("SIGTERM")
+    assert one.process.wait(timeout=5) == 7
+    assert time.monotonic() - start < 2
+
+
+def test_each_change_of_a_volume_is_told_once(supervised, tmp_path):
+    first, second = tmp_path / "first volume", tmp_path / "second"
+    project(first, 1)
+    project(second, 1)
+    one = supervised("-s", "USR1", first, tmp_path / "absent", second)
+
+    project(second, 2)
+    wait_for(lambda: one.lines.count("SIGUSR1") == 1)
+    project(first, 2)
+    wait_for(lambda: one.lines.count("SIGUSR1") == 2)
+    time.sleep(1)
+    assert one.lines[1:] == ["SIGUSR1", "SIGUSR1"]
+
+
+def test_hup_is_the_default_and_a_volume_may_come_late(supervised, tmp_path):
+    one = supervised(tmp_path / "volume")
+    project(tmp_path / "volume", 1)
+    wait_for(lambda: "SIGHUP" in one.lines)
+
+
+def test_the_child_inherits_no_descriptor_of_ours(supervised, tmp_path):
+    project(tmp_path / "volume", 1)
+    one = supervised(tmp_path / "volume")
+    numbers = set(one.lines[0].split()[1:])
+    # 0 to 2, its own file, and the folder it is listing; what pytest leaves open is not ours to close.
+    ours = {str(n) for n in range(10, 20)}
+    assert not numbers & ours
+
+
+def test_nothing_is_forked_while_nothing_happens(supervised, tmp_path):
+    project(tmp_path / "volume", 1)
+    one = supervised(tmp_path / "volume")
+
+    def children() -> set[str]:
+        return set(Path(f"/proc/{one.process.pid}/task/{one.process.pid}/children").read_text().split())
+
+    def counters() -> tuple[str, int]:
+        """Nobody's children change, and the process ids of the machine are not spent by us."""
+        watcher = max(children(), key=int)
+        return watcher, len(Path(f"/proc/{watcher}/task/{watcher}/children").read_text())
+
+    wait_for(lambda: len(children()) == 2)
+    before = children()
+    time.sleep(1)
+    assert children() == before
+    assert counters() == (max(before, key=int), 0)
+
+
+@pytest.mark.parametrize(
+    ("command", "status"),
+    [(["true"], 0), (["sh", "-c", "exit 3"], 3), (["sh", "-c", "kill -9 $$"], 137), (["no-such"], 127)],
+)
+def test_a_child_that_ends_ends_us_at_once(tmp_path, command, status):
+    project(tmp_path / "volume", 1)
+    start = time.monotonic()
+    done = subprocess.run(
+        ["bash", SCRIPTS / "supervise.sh", tmp_path / "volume", "--", *command],
+        check=False,
+        capture_output=True,
+        timeout=20,
+    )
+    assert done.returncode == status
+    assert time.monotonic() - start < 3
+
+
+@pytest.mark.parametrize("arguments", [[], ["x"], ["--"], ["-s", "HUP", "x"]])
+def test_no_command_is_an_error(arguments):
+    done = subprocess.run(
+        ["bash", SCRIPTS / "supervise.sh", *arguments], check=False, capture_output=True, timeout=5
+    )
+    assert done.returncode == 64
+    assert b"usage" in done.stderr
+
+
+@pytest.fixture
+def probe():
+    """Run the probe against a server that answers the given bytes (None: it stays silent)."""
+
+    async def run(answer: bytes | None) -> tuple[int, bytes]:
+        seen = asyncio.get_running_loop().create_future()
+
+        async def serve(reader, writer):
+            seen.set_result(await reader.readexactly(8))
+            if answer is None:
+                await reader.read()
+            else:
+                writer.write(answer)
+            writer.close()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        process = await asyncio.create_subprocess_exec(
+            "/bin/bash",
+            SCRIPTS / "pgbouncer-check.sh",
+            env={"PGBOUNCER_PORT": str(port), "PATH": "/nowhere"},
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        status = await asyncio.wait_for(process.wait(), 10)
+        server.close()
+        await server.wait_closed()
+        return status, await seen
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("answer", "healthy"), [(b"S", True), (b"N", True), (b"E", False), (b"", False), (None, False)]
+)
+async def test_probe(probe, answer, healthy):
+    status, request = await probe(answer)
+    assert request == bytes([0, 0, 0, 8, 4, 210, 22, 48])  # GSSENCRequest
+    assert (status == 0) == healthy
+
+
+def test_probe_without_a_server():
+    environment = {"PGBOUNCER_PORT": "1", "PATH": "/nowhere"}
+    done = subprocess.run(
+        ["/bin/bash", SCRIPTS / "pgbouncer-check.sh"],
+        env=environment,
+        check=False,
+        capture_output=True,
+        timeout=5,
+    )
+    assert done.returncode != 0
+
+
+class Container:
+    """A stand-in for the image: programs that say how they were called, and a data volume."""
+
+    def __init__(self, root: Path, version: str = "postgres (PostgreSQL) 99.5 (Debian 99.5-1)") -> None:
+        self.root, self.data = root, root / "pgdata/pg99"
+        self.log = root / "termination-log"
+        (root / "bin").mkdir()
+        (root / "pgdata").mkdir()
+        self.program("postgres", f"echo '{version}'")
+        for name in ("patroni", "pgbackrest", "pgbouncer"):
+            self.program(name, f'echo "{name} $* as $(id -un)"')
+
+    def program(self, name: str, text: str) -> None:
+        path = self.root / "bin" / name
+        path.write_text(f"#!/bin/bash\n{text}\n")
+        path.chmod(0o755)
+
+    def run(self, script: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        values = {
+            "PATH": f"{self.root}/bin:/usr/bin:/bin",
+            "PGDATA": str(self.data),
+            "PGHOST": str(self.root / "socket"),
+            "PGVERSION": "99",
+            "TERMINATION_LOG": str(self.log),
+        }
+        command = ["bash", SCRIPTS / script, *arguments]
+        return subprocess.run(
+            command, env=values | environment, capture_output=True, text=True, check=False, timeout=20
+        )
+
+
+@pytest.fixture
+def container(tmp_path):
+    return Container(tmp_path)
+
+
+def test_database_prepares_the_volume_and_runs_patroni(container):
+    done = container.run("database.sh")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("patroni /etc/patroni as ")
+    assert container.data.stat().st_mode & 0o777 == 0o700
+    for folder in ("socket", "pgdata/pgbackrest/log", "pgdata/pgbackrest-spool"):
+        assert (container.root / folder).is_dir()
+    assert container.run("database.sh").returncode == 0
+
+
+def test_database_keeps_what_is_there(container):
+    container.data.mkdir(mode=0o770)
+    (container.data / "PG_VERSION").write_text("99\n")
+    (container.data / "row").write_text("x")
+    Path(f"{container.data}_bootstrap").mkdir()
+    assert container.run("database.sh").returncode == 0
+    assert (container.data / "row").read_text() == "x"
+    assert container.data.stat().st_mode & 0o777 == 0o700
+    assert Path(f"{container.data}_bootstrap").is_dir()
+
+
+@pytest.mark.parametrize("empty_folder_is_there", [True, False])
+def test_database_adopts_what_a_restore_has_left(container, empty_folder_is_there):
+    if empty_folder_is_there:
+        container.data.mkdir()
+    restored = Path(f"{container.data}_bootstrap")
+    restored.mkdir()
+    (restored / "PG_VERSION").write_text("99\n")
+    assert container.run("database.sh").returncode == 0
+    assert (container.data / "PG_VERSION").exists()
+    assert not restored.exists()
+
+
+@pytest.mark.parametrize(
+    ("prepare", "sentence"),
+    [
+        (
+            lambda c: c.program("postgres", "echo 'postgres (PostgreSQL) 16.1'"),
+            "image holds PostgreSQL 16, but spec.postgresVersion is 99",
+        ),
+        (lambda c: c.program("postgres", "echo nonsense"), "calls itself 'nonsense'"),
+        (lambda c: c.program("postgres", "exit 1"), "no program postgres"),
+        (
+            lambda c: (c.data.mkdir(), (c.data / "PG_VERSION").write_text("15\n")),
+            "is of PostgreSQL 15, but spec.postgresVersion is 99",
+        ),
+        (lambda c: (c.root / "pgdata/pgbackrest").write_text(""), "not writable"),
+    ],
+)
+def test_database_says_in_one_sentence_why_it_cannot_start(container, prepare, sentence):
+    prepare(container)
+    done = container.run("database.sh")
+    assert done.returncode == 1
+    assert "patroni" not in done.stdout
+    assert sentence in container.log.read_text()
+    assert sentence in done.stderr
+
+
+def test_database_sleeps_as_long_as_the_file_is_there(container):
+    marker = container.root / "pgdata/sleep-forever"
+    marker.touch()
+    container.program(
+        "sleep", f'echo "$1"; [ -e {container.root}/again ] && rm {marker}; touch {container.root}/again'
+    )
+    done = container.run("database.sh")
+    assert (done.returncode, done.stdout) == (0, "3\n3\n")
+
+
+def test_an_id_without_a_name_gets_one(container):
+    library = next(Path("/usr/lib").rglob("libnss_wrapper.so*"), None)
+    assert library, "these tests need nss_wrapper: apt-get install libnss-wrapper"
+    code = f". {SCRIPTS}/account.sh; id -un; id -gn"
+    done = subprocess.run(
+        ["bash", "-eu", "-c", code],
+        env={"PATH": "/usr/bin:/bin", "NSS_WRAPPER_LIBRARY": str(library)},
+        capture_output=True,
+        text=True,
+        check=False,
+        **({"user": 12345, "group": 12345, "extra_groups": []} if os.getuid() == 0 else {}),
+    )
+    assert done.stderr == ""
+    assert done.stdout.split()[0] == ("postgres" if os.getuid() == 0 else done.stdout.split()[0])
+
+
+def test_pgbouncer_is_started_with_the_given_file(container):
+    done = container.run("pgbouncer.sh", "/etc/pgbouncer/~postgres-operator.ini")
+    assert done.stdout.startswith("pgbouncer /etc/pgbouncer/~postgres-operator.ini as ")
+
+
+def test_pgbackrest_server_is_started(container):
+    done = container.run("pgbackrest-server.sh")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("pgbackrest server as ")
+
+
+def test_read_and_digest():
+    assert files.read("supervise.sh").startswith("#!/bin/bash\n")
+    one, two = files.digest(["supervise.sh"]), files.digest(["database.sh"])
+    assert one != two
+    assert files.digest(["supervise.sh", "database.sh"]) == files.digest(["database.sh", "supervise.sh"])
+    assert len(one) == 16
+    assert {"database.sh", "supervise.sh", "pgbouncer-check.sh"} <= set(files.SCRIPTS)
+
+
+@pytest.mark.parametrize("name", files.SCRIPTS)
+def test_shellcheck_finds_nothing(name):
+    beside = Path(sys.executable).with_name("shellcheck")
+    shellcheck = beside if beside.exists() else "shellcheck"
+    done = subprocess.run(
+        [shellcheck, "-x", SCRIPTS / name],
+        cwd=SCRIPTS.parents[1],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout

@@ -1,0 +1,68 @@
+"""Faults: each strikes a cluster's primary and is undone."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from local import cluster as kubernetes
+from local import network
+from pgoperator import naming
+from tests.support.clusters import Cluster
+from tests.support.kubectl import Manifest
+
+
+def kill_postmaster(cluster: Cluster) -> None:
+    """Kill -9 PostgreSQL's first process on the primary; Patroni stays."""
+    pod = cluster.primary_name()
+    path = naming.data_directory(cluster.manifest["spec"]["postgresVersion"])
+    cluster.exec(pod, "bash", "-c", f'kill -9 "$(head -n 1 {path}/postmaster.pid)"')
+
+
+def kill_main_process(cluster: Cluster) -> None:
+    """Kill -9 the main process of the primary's database container: the oldest of the container's own."""
+    pod = cluster.primary_name()
+    # The pod's processes are all visible; those of this container share its mounts with this shell.
+    script = """
+        mine=$(readlink /proc/self/ns/mnt); me=$$
+        for dir in /proc/[0-9]*; do
+            pid=${dir#/proc/}
+            [ "$pid" != "$me" ] && [ "$(readlink "$dir/ns/mnt" 2>/dev/null)" = "$mine" ] || continue
+            ppid=$(sed -n 's/^PPid:[[:space:]]*//p' "$dir/status" 2>/dev/null)
+            [ "$ppid" = 0 ] || [ "$ppid" = 1 ] || continue
+            echo "$(sed 's/.*) //' "$dir/stat" | cut -d ' ' -f 20) $pid"
+        done | sort -n | head -n 1 | { read -r _ pid; kill -9 "$pid"; }
+    """
+    cluster.exec(pod, "bash", "-c", script)
+
+
+def delete_pod(cluster: Cluster) -> None:
+    """Delete the primary's pod, gracefully."""
+    cluster.kubectl.delete("pod", cluster.primary_name())
+
+
+def delete_pod_by_force(cluster: Cluster) -> None:
+    """Delete the primary's pod without grace."""
+    cluster.kubectl.delete("pod", cluster.primary_name(), "--grace-period=0", "--force")
+
+
+@contextmanager
+def node_cut_off(cluster: Cluster) -> Iterator[Manifest]:
+    """Cut the primary's node off the network; the link is up again when the context ends."""
+    primary = cluster.primary()
+    node = primary["spec"]["nodeName"]
+    network.cut(node)
+    try:
+        yield primary
+    finally:
+        network.heal(node)
+
+
+@contextmanager
+def api_server_stopped() -> Iterator[float]:
+    """Have no API server; it runs again when the context ends."""
+    kubernetes.SERVER.kill_api_server()
+    try:
+        yield time.monotonic()
+    finally:
+        kubernetes.SERVER.start_api_server()
+        kubernetes.SERVER.wait()

@@ -1,0 +1,73 @@
+"""Manifests as YAML files under `tests/golden`: what a step makes is read there, a change shows as a diff.
+
+`pytest --update-golden` writes the files anew.
+"""
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pgoperator.kube.manifest import Manifest
+
+DIRECTORY = Path(__file__).parents[1] / "golden"
+OPTION = "--update-golden"
+
+_updating = False
+
+
+def add_option(parser: pytest.Parser) -> None:
+    """Make the option known to pytest."""
+    parser.addoption(OPTION, action="store_true", help="write tests/golden/** anew instead of comparing")
+
+
+def configure(config: pytest.Config) -> None:
+    """Take the option's value."""
+    global _updating  # noqa: PLW0603 - one process, one answer
+    _updating = bool(config.getoption(OPTION))
+
+
+def assert_golden(manifests: Iterable[Manifest], name: str) -> None:
+    """Compare with `tests/golden/<name>.yaml`; the order of the manifests does not matter."""
+    compare(render(manifests), DIRECTORY / f"{name}.yaml", update=_updating)
+
+
+def compare(text: str, path: Path, *, update: bool) -> None:
+    """Compare a text with a file, or write the file."""
+    if update:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        return
+    if not path.exists():
+        pytest.fail(f"{path} is not there; pytest {OPTION} writes it", pytrace=False)
+    stored = path.read_text(encoding="utf-8")
+    if stored != text:
+        diff = difflib.unified_diff(
+            stored.splitlines(), text.splitlines(), str(path), "now", lineterm="", n=4
+        )
+        pytest.fail("\n".join([*diff, f"if this is meant: pytest {OPTION}"]), pytrace=False)
+
+
+def render(manifests: Iterable[Manifest]) -> str:
+    """One document for each manifest, by kind and name; texts of several lines as they are."""
+    ordered = sorted(manifests, key=lambda m: (m["kind"], m["metadata"]["name"]))
+    documents = [yaml.dump(m, Dumper=_Dumper, width=110, sort_keys=True) for m in ordered]
+    return "---\n".join(documents)
+
+
+class _Dumper(yaml.SafeDumper):
+    """YAML without anchors: a shared part is written wherever it is used."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = "|" if "\n" in text else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _text)

@@ -1,0 +1,224 @@
+"""kubectl as a typed function, watches with the time of each event, and waiting that explains itself."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+Manifest = dict[str, Any]
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
+
+
+class KubectlError(Exception):
+    """kubectl ended with a status other than 0; the message is what it said."""
+
+
+class NeverHappened(AssertionError):  # noqa: N818 - the name states the fact
+    """What a test waited for did not happen in time."""
+
+
+def local(*arguments: str) -> str:
+    """Run a command of the local Kubernetes."""
+    command = [sys.executable, "-m", "local", *arguments]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=180, check=False)
+    if done.returncode:
+        raise KubectlError(f"python -m local {' '.join(arguments)}: {done.stderr or done.stdout}")
+    return done.stdout.strip()
+
+
+def kubeconfig() -> str:
+    """Return the kubeconfig to use: the environment's, or that of the local Kubernetes."""
+    return os.environ.get("KUBECONFIG") or local("kubeconfig")
+
+
+@dataclass(frozen=True)
+class Kubectl:
+    """kubectl with a kubeconfig and a namespace."""
+
+    config: str
+    namespace: str = "default"
+
+    def within(self, namespace: str) -> "Kubectl":
+        """Return the same for another namespace."""
+        return replace(self, namespace=namespace)
+
+    def command(self, *arguments: str) -> list[str]:
+        """Return the whole command line."""
+        return ["kubectl", f"--kubeconfig={self.config}", f"--namespace={self.namespace}", *arguments]
+
+    def run(self, *arguments: str, stdin: str | None = None, seconds: float = 60) -> str:
+        """Run kubectl; KubectlError when it fails or hangs."""
+        try:
+            done = subprocess.run(
+                self.command(*arguments),
+                input=stdin,
+                stdin=subprocess.DEVNULL if stdin is None else None,
+                capture_output=True,
+                text=True,
+                timeout=seconds,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise KubectlError(f"kubectl {' '.join(arguments)[:200]}: no end within {seconds} s") from None
+        if done.returncode:
+            raise KubectlError(
+                f"kubectl {' '.join(arguments)[:200]}: {done.stderr.strip()} {done.stdout.strip()}"
+            )
+        return done.stdout
+
+    def apply(self, *manifests: Manifest) -> None:
+        """Apply objects as a user does: the API server's word on unknown fields counts."""
+        items = {"apiVersion": "v1", "kind": "List", "items": list(manifests)}
+        self.run(
+            "apply",
+            "--server-side",
+            "--force-conflicts",
+            "--validate=strict",
+            "--filename=-",
+            stdin=json.dumps(items),
+        )
+
+    def get(self, kind: str, name: str) -> Manifest:
+        """Read one object."""
+        return json.loads(self.run("get", kind, name, "--output=json"))
+
+    def find(self, kind: str, name: str) -> Manifest | None:
+        """Read one object that may be absent."""
+        found = self.run("get", kind, name, "--output=json", "--ignore-not-found")
+        return json.loads(found) if found.strip() else None
+
+    def items(self, kinds: str, selector: str = "") -> list[Manifest]:
+        """Read the objects of one or several kinds ("pods,services")."""
+        arguments = [f"--selector={selector}"] if selector else []
+        return json.loads(self.run("get", kinds, "--output=json", *arguments))["items"]
+
+    def names(self, kinds: str, selector: str = "") -> list[str]:
+        """Return the names of objects, sorted."""
+        return sorted(item["metadata"]["name"] for item in self.items(kinds, selector))
+
+    def patch(self, kind: str, name: str, patch: Manifest) -> None:
+        """Merge a patch into an object."""
+        self.run("patch", kind, name, "--type=merge", f"--patch={json.dumps(patch)}")
+
+    def delete(self, kind: str, name: str, *arguments: str) -> None:
+        """Delete an object without waiting for its end."""
+        self.run("delete", kind, name, "--wait=false", "--ignore-not-found", *arguments)
+
+    def exec(
+        self, pod: str, *command: str, container: str = "", stdin: str | None = None, seconds: float = 60
+    ) -> str:
+        """Run a command in a container."""
+        where = ["exec", pod, *([f"--container={container}"] if container else [])]
+        where += ["--stdin"] if stdin is not None else []
+        return self.run(*where, "--", *command, stdin=stdin, seconds=seconds)
+
+    def logs(self, pod: str, *arguments: str) -> str:
+        """Return a pod's log, or why there is none."""
+        try:
+            return self.run("logs", pod, *arguments)
+        except KubectlError as error:
+            return str(error)
+
+
+def until(
+    what: str,
+    check: Callable[[], Any],
+    seconds: float,
+    explain: Callable[[], str] = lambda: "",
+    pause: float = 0.25,
+) -> Any:
+    """Wait until `check` gives something true, and return it; NeverHappened with an explanation else.
+
+    KubectlError and AssertionError count as "not yet", and the last one is part of the explanation.
+    """
+    deadline = time.monotonic() + seconds
+    last = ""
+    while True:
+        try:
+            if found := check():
+                return found
+            last = ""
+        except (KubectlError, AssertionError) as error:
+            last = f"\nlast error: {error}"
+        if time.monotonic() > deadline:
+            raise NeverHappened(f"not within {seconds:.0f} s: {what}{last}\n{explain()}")
+        time.sleep(pause)
+
+
+@dataclass(frozen=True)
+class Event:
+    """What a watch said, and when it was heard (seconds since the epoch)."""
+
+    at: float
+    type: str
+    object: Manifest
+
+
+@dataclass
+class Watch:
+    """A watch in the background, from now on; use it as a context."""
+
+    kubectl: Kubectl
+    path: str
+    """The list's path, as in "/api/v1/namespaces/x/pods"."""
+    events: list[Event] = field(default_factory=list)
+
+    def __enter__(self) -> Self:
+        raw = f"{self.path}?watch=1&allowWatchBookmarks=false&timeoutSeconds=3600"
+        self._process = subprocess.Popen(
+            self.kubectl.command("get", "--raw", raw),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+        return self
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            message = json.loads(line)
+            self.events.append(Event(time.time(), message["type"], message["object"]))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.terminate()
+        self._process.wait(10)
+        self._thread.join(10)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+    def first(self, check: Callable[[Event], bool]) -> float | None:
+        """Return the time of the first event that is so."""
+        return next((event.at for event in list(self.events) if check(event)), None)
+
+
+def condition(manifest: Manifest | None, kind: str) -> Manifest:
+    """Return a condition of an object's status, empty when there is none."""
+    conditions: Iterable[Manifest] = (manifest or {}).get("status", {}).get("conditions", [])
+    return next((c for c in conditions if c["type"] == kind), {})
+
+
+def is_ready(pod: Manifest) -> bool:
+    """Tell whether a pod is Ready and not being deleted."""
+    return "deletionTimestamp" not in pod["metadata"] and condition(pod, "Ready").get("status") == "True"
+
+
+def restarts(pods: Sequence[Manifest]) -> dict[str, tuple[str, dict[str, int]]]:
+    """Return each pod's uid and the restarts of its containers: equal means that nothing was restarted."""
+    return {
+        pod["metadata"]["name"]: (
+            pod["metadata"]["uid"],
+            {c["name"]: c["restartCount"] for c in pod["status"].get("containerStatuses", [])},
+        )
+        for pod in pods
+    }

@@ -1,0 +1,63 @@
+"""An HTTP server that says what a test scripted: what a real API server does not say on demand."""
+
+import asyncio
+import json
+from typing import Any
+
+from aiohttp import web
+
+from pgoperator.kube.access import Access
+
+
+class StubApi:
+    """Serves one collection: lists from `items`, watches from `watches`; then it holds the line."""
+
+    def __init__(self) -> None:
+        self.items: list[dict[str, Any]] = []
+        self.version = "10"
+        self.watches: list[
+            list[Any]
+        ] = []  # one per connection; an int instead of an event ends with that status
+        self.requests: list[dict[str, str]] = []  # the query of each
+        self._runner: web.AppRunner | None = None
+        self._hold = asyncio.Event()
+
+    async def start(self) -> Access:
+        app = web.Application()
+        app.router.add_get("/{path:.*}", self._handle)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+
+        async def token(refresh: bool) -> str:
+            return ""
+
+        return Access(f"http://127.0.0.1:{self._runner.addresses[0][1]}", None, token)
+
+    async def stop(self) -> None:
+        self._hold.set()
+        assert self._runner is not None
+        await self._runner.cleanup()
+
+    def watched_from(self) -> list[str]:
+        """Return the resourceVersion that each watch began at."""
+        return [query["resourceVersion"] for query in self.requests if "watch" in query]
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        self.requests.append(dict(request.query))
+        if "watch" not in request.query:
+            return web.json_response({"items": self.items, "metadata": {"resourceVersion": self.version}})
+        events = self.watches.pop(0) if self.watches else []
+        if events and isinstance(events[0], int):
+            return web.json_response({"code": events[0], "message": "scripted"}, status=events[0])
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for event in events:
+            if event is None:
+                return response
+            # In two parts: a line need not come in one piece.
+            line = json.dumps(event).encode() + b"\n"
+            await response.write(line[:7])
+            await response.write(line[7:])
+        await self._hold.wait()
+        return response

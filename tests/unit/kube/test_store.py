@@ -1,0 +1,102 @@
+from typing import Any
+
+from pgoperator.kube.kinds import POD, SECRET
+from pgoperator.kube.manifest import Key, Manifest
+from pgoperator.kube.store import Store
+
+LABEL = "example.com/cluster"
+
+
+def pod(name: str, version: int = 1, namespace: str = "ns", **labels: str) -> Manifest:
+    full = {LABEL if key == "cluster" else key: value for key, value in labels.items()}
+    meta: dict[str, Any] = {"name": name, "namespace": namespace, "resourceVersion": str(version)}
+    meta |= {"labels": full, "managedFields": [{"manager": "x"}]}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": {"nodeName": "n"}}
+
+
+def names(found: list[Manifest]) -> list[str]:
+    return [manifest["metadata"]["name"] for manifest in found]
+
+
+def test_selects_by_all_labels_sorted_by_name() -> None:
+    store = Store(LABEL)
+    shard = store.open(POD, None)
+    shard.put(pod("b", cluster="one", role="r"))
+    shard.put(pod("a", cluster="one", role="r"))
+    shard.put(pod("c", cluster="one"))
+    shard.put(pod("d", cluster="two", role="r"))
+    shard.put(pod("e", cluster="one", role="r", namespace="other"))
+    assert names(store.select(POD, "ns", {LABEL: "one", "role": "r"})) == ["a", "b"]
+    assert names(store.select(POD, "ns", {"role": "r"})) == ["a", "b", "d"]
+    assert names(store.select(POD, "ns", {})) == ["a", "b", "c", "d"]
+    assert store.select(SECRET, "ns", {}) == []
+
+
+def test_the_index_follows_changed_labels_and_deletions() -> None:
+    store = Store(LABEL)
+    shard = store.open(POD, None)
+    shard.put(pod("a", 1, cluster="one"))
+    shard.put(pod("a", 2, cluster="two"))
+    assert store.select(POD, "ns", {LABEL: "one"}) == []
+    assert names(store.select(POD, "ns", {LABEL: "two"})) == ["a"]
+    shard.drop(("ns", "a"))
+    assert store.select(POD, "ns", {LABEL: "two"}) == []
+    assert shard._index == {}
+
+
+def test_readers_get_copies() -> None:
+    store = Store()
+    store.open(POD, None).put(pod("a"))
+    first = store.get(POD, "ns", "a")
+    assert first is not None
+    first["spec"]["nodeName"] = "changed"
+    second = store.get(POD, "ns", "a")
+    assert second is not None
+    assert second["spec"]["nodeName"] == "n"
+
+
+def test_managed_fields_and_what_is_trimmed_are_not_kept() -> None:
+    store = Store()
+    shard = store.open(POD, None, trim=lambda manifest: manifest.pop("spec"))
+    event = shard.put(pod("a"))
+    assert event is not None
+    kept = store.get(POD, "ns", "a")
+    assert kept == event.new
+    assert kept is not None
+    assert "spec" not in kept
+    assert "managedFields" not in kept["metadata"]
+
+
+def test_the_same_version_is_no_event() -> None:
+    shard = Store().open(POD, None)
+    assert shard.put(pod("a", 1)) is not None
+    assert shard.put(pod("a", 1)) is None
+    changed = shard.put(pod("a", 2))
+    assert changed is not None
+    assert changed.old is not None
+    assert shard.drop(("ns", "b")) is None
+    gone = shard.drop(("ns", "a"))
+    assert gone is not None
+    assert gone.new is None
+
+
+def test_synced_when_every_watch_is() -> None:
+    store = Store()
+    one, two = store.open(POD, "a"), store.open(SECRET, "a")
+    one.synced = True
+    assert not store.synced
+    assert store.unsynced() == ["Secret"]
+    two.synced = True
+    assert store.synced
+
+
+def test_namespaces_and_selectors_are_shards_of_one_view() -> None:
+    store = Store()
+    store.open(POD, "a").put(pod("x", namespace="a"))
+    store.open(POD, "b").put(pod("y", namespace="b"))
+    store.open(POD, "b").put(pod("z", namespace="b"))
+    assert store.keys(POD) == [Key("Pod", "a", "x"), Key("Pod", "b", "y"), Key("Pod", "b", "z")]
+    assert names(store.select(POD, "b", {})) == ["y", "z"]
+    assert store.get(POD, "b", "z") is not None
+    assert store.seen(POD, "c") is None
+    assert store.seen(POD, "a") == 0

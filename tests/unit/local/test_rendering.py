@@ -1,0 +1,138 @@
+import base64
+import json
+
+import yaml
+
+from local import bins, containerd, install, kubeconfig, network, pip_config
+from local.demo import client_pod, summary
+from local.paths import ours
+from local.versions import MODULES
+
+
+def test_kubeconfig_is_yaml_with_its_own_certificates():
+    config = yaml.safe_load(kubeconfig.render("https://10.0.0.1:6443", b"CA", b"CERT", b"KEY"))
+    (cluster,) = config["clusters"]
+    (user,) = config["users"]
+    assert cluster["cluster"]["server"] == "https://10.0.0.1:6443"
+    assert base64.b64decode(cluster["cluster"]["certificate-authority-data"]) == b"CA"
+    assert base64.b64decode(user["user"]["client-certificate-data"]) == b"CERT"
+    assert base64.b64decode(user["user"]["client-key-data"]) == b"KEY"
+    (context,) = config["contexts"]
+    assert config["current-context"] == context["name"]
+    assert context["context"] == {"cluster": cluster["name"], "user": user["name"]}
+
+
+def test_kubeconfig_of_a_person_is_foreign_and_our_own_is_not():
+    assert kubeconfig.foreign({}) == ""
+    assert kubeconfig.foreign({"KUBECONFIG": ""}) == ""
+    assert kubeconfig.foreign({"KUBECONFIG": str(ours())}) == ""
+    assert kubeconfig.foreign({"KUBECONFIG": "/etc/other"}) == "/etc/other"
+
+
+def test_parts_of_kubernetes_are_replaced_by_their_published_modules():
+    required = [
+        {"Path": "k8s.io/api", "Version": "v0.0.0"},
+        {"Path": "k8s.io/klog/v2", "Version": "v2.130.1"},
+        {"Path": "github.com/spf13/cobra", "Version": "v0.0.0"},
+    ]
+    module = MODULES["kubernetes"]
+    replacements = bins.staging_replacements({"Require": required}, module.staging_version)
+    assert replacements == {"k8s.io/api": "v0.34.4"}
+    text = bins.go_mod_text(module, replacements)
+    assert "require k8s.io/kubernetes v1.34.4\n" in text
+    assert "replace k8s.io/api => k8s.io/api v0.34.4\n" in text
+
+
+def test_pod_network_of_a_node_is_its_subnet_without_masquerade(tmp_path):
+    bridge, _ = json.loads(containerd.cni_config(2, tmp_path))["plugins"]
+    assert bridge["ipam"]["ranges"] == [[{"subnet": "10.244.2.0/24"}]]
+    assert bridge["ipMasq"] is False
+
+
+def test_nodes_have_addresses_of_their_own():
+    nodes = range(1, network.MAX_NODES + 1)
+    assert len({network.node_address(index) for index in nodes} | {network.GATEWAY}) == network.MAX_NODES + 1
+    assert network.node_address(1) == "10.98.0.11"
+
+
+def test_interface_names_fit_the_kernel():
+    longest = network.namespace(network.node_name(network.MAX_NODES))
+    assert len(longest) <= 15
+
+
+def test_pip_settings_follow_the_environment():
+    environment = {
+        "PIP_INDEX_URL": "https://mirror.test/simple",
+        "PIP_PROXY": "",
+        "PIP_FIND_LINKS": "/wheels",
+    }
+    text = pip_config.render(environment, "/run/ca.crt")
+    assert "index-url = https://mirror.test/simple\n" in text
+    assert "cert = /run/ca.crt\n" in text
+    assert "proxy" not in text
+    assert "wheels" not in text  # a folder that the build cannot see
+    assert "cert" not in pip_config.render({}, None)
+
+
+def test_pip_settings_of_the_machine_are_read():
+    text = "[global]\nindex-url = https://mirror.test/simple\ncert = /etc/ca.crt\n[install]\nno-deps = true\n"
+    assert pip_config.machine_settings(text) == {"PIP_INDEX_URL": "https://mirror.test/simple"}
+    assert pip_config.machine_settings("") == {}
+
+
+def deployment(env):
+    container = {"name": "operator", "image": "example.test/operator:1", "env": env}
+    return {
+        "kind": "Deployment",
+        "metadata": {"name": "percona-postgresql-operator"},
+        "spec": {"template": {"spec": {"containers": [container]}}},
+    }
+
+
+def test_bundle_gets_the_local_images():
+    other = {"kind": "ServiceAccount", "metadata": {"name": "operator"}}
+    env = [
+        {"name": "WATCH_NAMESPACE", "value": ""},
+        {"name": "RELATED_IMAGE_PGBOUNCER", "value": "example.test/b"},
+    ]
+    first, second = install.with_local_images([other, deployment(env)], "abc")
+    assert first == other
+    template = second["spec"]["template"]
+    (container,) = template["spec"]["containers"]
+    assert container["image"] == "localhost/pgoperator/operator:dev"
+    assert container["imagePullPolicy"] == "IfNotPresent"
+    values = {entry["name"]: entry["value"] for entry in container["env"]}
+    assert values == {
+        "WATCH_NAMESPACE": "",
+        "RELATED_IMAGE_POSTGRES_17": "localhost/pgoperator/postgres:17",
+        "RELATED_IMAGE_PGBOUNCER": "localhost/pgoperator/pgbouncer:1.24",
+        "RELATED_IMAGE_PGBACKREST": "localhost/pgoperator/postgres:17",
+    }
+    assert len(container["env"]) == len(values)
+    assert "abc" in template["metadata"]["annotations"].values()
+
+
+def test_bundle_is_read_as_documents_and_as_list():
+    one, two = {"kind": "Role"}, {"kind": "Deployment"}
+    assert install.objects_of(json.dumps(one) + "\n" + json.dumps(two) + "\n") == [one, two]
+    assert install.objects_of(json.dumps({"kind": "List", "items": [one, two]})) == [one, two]
+    assert install.objects_of("") == []
+
+
+def test_progress_names_state_pods_and_what_is_wrong():
+    conditions = [
+        {"type": "Ready", "status": "False", "message": "2 of 3 replicas stream"},
+        {"type": "Degraded", "status": "False", "message": "not shown"},
+        {"type": "Progressing", "status": "True", "message": "copying data"},
+    ]
+    pods = [{"status": {"conditions": [{"type": "Ready", "status": "True"}]}}, {}]
+    line = summary({"status": {"state": "initializing", "conditions": conditions}}, pods)
+    assert line == "state initializing, pods ready 1/2, 2 of 3 replicas stream"
+    assert summary({}, []) == "state not yet seen, pods ready 0/0"
+
+
+def test_password_of_the_client_comes_from_the_secret_only():
+    (container,) = client_pod("example.test/postgres")["spec"]["containers"]
+    (password,) = [entry for entry in container["env"] if entry["name"] == "PGPASSWORD"]
+    assert password["valueFrom"]["secretKeyRef"] == {"name": "cluster1-pguser-cluster1", "key": "password"}
+    assert "value" not in password

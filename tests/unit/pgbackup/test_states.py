@@ -1,0 +1,242 @@
+"""What becomes of a backup, and how its Job and its report are read."""
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from pgoperator import labels
+from pgoperator.api.pgbackup import PGBackup
+from reconcilers.pgbackup import job, report, retention, states
+from reconcilers.pgbackup.states import Act
+from tests.support.golden import assert_golden
+from tests.support.views import CLAIM, NOW, view
+from tests.unit.postgres.test_pgbackrest_info import FULL, INCR
+
+REPO = {"name": "repo1", "volume": {"volumeClaimSpec": CLAIM}}
+S3 = {"name": "repo2", "s3": {"bucket": "b", "endpoint": "e", "region": "r"}}
+LABELS = "20261121-084407F 20261121-090000I 091000D 20261122-000000F 20261122-010000I"
+
+
+def backup(state: str | None = None, **spec: Any) -> PGBackup:
+    status: dict[str, Any] = {"state": state, "jobName": "j"} if state else {}
+    if state:
+        condition = {"type": states.LEASE, "status": "True", "reason": "x", "message": ""}
+        status["conditions"] = [condition | {"lastTransitionTime": NOW.isoformat()}]
+    return PGBackup.parse(
+        {
+            "metadata": {
+                "name": "b1",
+                "namespace": "ns1",
+                "uid": "uid-b1",
+                "creationTimestamp": NOW.isoformat(),
+            },
+            "spec": {"pgCluster": "cluster1", "repoName": "repo1"} | spec,
+            "status": status,
+        }
+    )
+
+
+def text(entry: dict[str, Any] = FULL, labels: str = LABELS) -> str:
+    return json.dumps({"backup": {k: v for k, v in entry.items() if k != "annotation"}, "labels": labels})
+
+
+def test_the_labels_of_a_report_are_whole_again() -> None:
+    found = report.parse(text())
+    assert found.complete
+    assert found.labels == {
+        "20261121-084407F",
+        "20261121-084407F_20261121-090000I",
+        "20261121-084407F_20261121-091000D",
+        "20261122-000000F",
+        "20261122-000000F_20261122-010000I",
+    }
+    assert found.has_lost("20261120-000000F")
+    cut = report.parse(text(labels="20261121-084407F ..."))
+    assert cut.has_lost("20261120-000000F")
+    assert not cut.has_lost("20261122-000000F")
+
+
+@pytest.mark.parametrize("bad", ["", "x", "{}", '{"backup": {}, "labels": ""}', "[]"])
+def test_what_is_no_report(bad: str) -> None:
+    with pytest.raises(report.BadReport):
+        report.parse(bad)
+
+
+@pytest.mark.parametrize(
+    ("spec", "cause"),
+    [
+        ({"repoName": "repo3"}, "has no repository repo3; it has repo1, repo2"),
+        ({"method": "volumeSnapshot"}, "volumeSnapshot is not implemented"),
+        ({"options": ["--repo=2"]}, "--repo cannot be used"),
+        ({}, ""),
+    ],
+)
+def test_what_is_refused(spec: dict[str, Any], cause: str) -> None:
+    cluster = view(backups={"pgbackrest": {"repos": [REPO, S3]}}).cluster
+    refused = states.refusal(backup(**spec), cluster)
+    assert cause in refused
+    assert bool(cause) is bool(refused)
+
+
+def test_a_cluster_that_is_not_there_or_takes_no_backups() -> None:
+    assert "no PerconaPGCluster cluster1" in states.refusal(backup(), None)
+    assert "disabled" in states.refusal(backup(), view(backups={"enabled": False}).cluster)
+    cluster = view().cluster
+    going = cluster.model_copy(
+        update={"metadata": cluster.metadata.model_copy(update={"deletion_timestamp": NOW})}
+    )
+    assert "being deleted" in states.refusal(backup(), going)
+
+
+def test_starting_waits_and_gives_up() -> None:
+    one = backup("Starting")
+    assert states.starting(one, "", None, NOW).act is Act.CREATE
+    step = states.starting(one, "no primary", None, NOW + timedelta(seconds=119))
+    assert (step.status.state, step.wait, step.seconds) == ("Starting", "no primary", 1.5)
+    step = states.starting(one, "no primary", None, NOW + timedelta(seconds=120))
+    assert step.status.state == "Failed"
+    assert "no primary" in (step.status.error or "")
+
+
+def seen(**facts: Any) -> job.Seen:
+    return job.Seen(name="j", created=NOW.isoformat(), **facts)
+
+
+def test_running_ends_in_one_of_two_ways() -> None:
+    one, cluster = backup("Running"), view().cluster
+    gone = states.running(one, cluster, None, NOW)
+    assert (gone.status.state, gone.act) == ("Failed", Act.NOTHING)
+    assert "vanished" in (gone.status.error or "")
+    failed = states.running(one, cluster, seen(failed=True, cause="ERROR: [055]: x"), NOW)
+    assert (failed.status.state, failed.status.error) == ("Failed", "ERROR: [055]: x")
+    good = states.running(one, cluster, seen(succeeded=True, report=text()), NOW).status
+    assert (good.state, good.backup_name, good.backup_type) == ("Succeeded", "20261121-084407F", "full")
+    assert (good.size, good.storage_type, good.destination) == (4041868, "filesystem", None)
+    working = states.running(one, cluster, seen(started=True), NOW)
+    assert working.status == one.status
+
+
+def test_a_lost_report_is_asked_for_again() -> None:
+    step = states.running(backup("Running"), view().cluster, seen(succeeded=True), NOW)
+    assert (step.status.state, step.act) == ("Starting", Act.REMOVE)
+
+
+def test_a_pod_that_does_not_begin() -> None:
+    one, cluster = backup("Running"), view().cluster
+    step = states.running(one, cluster, seen(cause="no node"), NOW + timedelta(minutes=9))
+    assert step.status.state == "Running"
+    step = states.running(one, cluster, seen(cause="no node"), NOW + timedelta(minutes=11))
+    assert (step.status.state, step.act) == ("Failed", Act.REMOVE)
+    assert "no node" in (step.status.error or "")
+
+
+def test_destinations() -> None:
+    repos = [
+        REPO,
+        S3,
+        {"name": "repo3", "gcs": {"bucket": "g"}},
+        {"name": "repo4", "azure": {"container": "a"}},
+    ]
+    cluster = view(backups={"pgbackrest": {"repos": repos}}).cluster
+    found = [states.destination(r, {"repo2-path": "/own"}) for r in cluster.spec.backups.repos]
+    assert found == ["", "s3://b/own", "gs://g/pgbackrest/repo3", "azure://a/pgbackrest/repo4"]
+
+
+def test_retention_takes_what_is_gone_and_nothing_younger() -> None:
+    newest = backup("Running")
+    found = report.parse(text(INCR, "20261121-084407F 20261121-090000I"))
+    names = {
+        "kept": "20261121-084407F",
+        "gone": "20261120-000000F",
+        "younger": "20261121-084407F_20261121-093000I",
+        "gone-incr": "20261120-000000F_20261121-080000I",
+    }
+    manifests = [
+        {
+            "metadata": {"name": name},
+            "spec": {"pgCluster": "cluster1", "repoName": "repo1"},
+            "status": {"state": "Succeeded", "backupName": label},
+        }
+        for name, label in names.items()
+    ]
+    other = manifests[1] | {"spec": {"pgCluster": "cluster1", "repoName": "repo2"}}
+    lost = retention.lost([*manifests, other], newest, found)
+    assert [m["metadata"]["name"] for m in lost] == ["gone", "gone-incr"]
+
+
+@pytest.mark.parametrize(
+    ("name", "backups"),
+    [
+        ("volume", {"repos": [REPO]}),
+        ("s3", {"repos": [S3 | {"name": "repo1"}]}),
+        (
+            "settings",
+            {
+                "repos": [REPO, S3],
+                "image": "own:1",
+                "jobs": {
+                    "resources": {"limits": {"cpu": "1"}},
+                    "priorityClassName": "high",
+                    "tolerations": [{"key": "a", "operator": "Exists"}],
+                    "affinity": {"nodeAffinity": {}},
+                    "backoffLimit": 3,
+                    "securityContext": {"runAsUser": 5},
+                },
+            },
+        ),
+    ],
+)
+def test_a_jobs_manifest(name: str, backups: dict[str, Any]) -> None:
+    host = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "cluster1-repo-host-0", "namespace": "ns1"},
+    }
+    host["metadata"]["labels"] = labels.repo_host("cluster1")  # type: ignore[index]
+    seen = view([host], backups={"pgbackrest": backups})
+    one = backup(options=["--type=full"], containerOptions={"env": [{"name": "A", "value": "1"}]})
+    repo = seen.cluster.spec.backups.repos[0]
+    assert_golden([job.backup(seen, one, repo, ["--type=full"], "manual")], f"pgbackup/{name}")
+
+
+def pod(state: dict[str, Any], phase: str) -> dict[str, Any]:
+    statuses = [{"name": job.CONTAINER, "state": state}]
+    return {"metadata": {"name": "p"}, "status": {"phase": phase, "containerStatuses": statuses}}
+
+
+def ended(code: int, message: str = "") -> dict[str, Any]:
+    return pod({"terminated": {"exitCode": code, "message": message}}, "Succeeded" if code == 0 else "Failed")
+
+
+def a_job(*conditions: dict[str, Any]) -> dict[str, Any]:
+    status = [c | {"status": "True"} for c in conditions]
+    return {
+        "metadata": {"name": "j", "creationTimestamp": NOW.isoformat()},
+        "status": {"conditions": status},
+    }
+
+
+def test_a_pods_success_counts_before_the_jobs() -> None:
+    found = job.look(a_job(), [ended(0, "{}")])
+    assert (found.succeeded, found.failed, found.report) == (True, False, "{}")
+
+
+def test_one_failure_is_not_yet_the_jobs() -> None:
+    found = job.look(a_job(), [ended(1, "ERROR: x")])
+    assert (found.succeeded, found.failed, found.cause) == (False, False, "ERROR: x")
+    found = job.look(a_job({"type": "Failed", "reason": "BackoffLimitExceeded"}), [ended(1, "ERROR: x")])
+    assert (found.failed, found.cause) == (True, "ERROR: x")
+
+
+def test_a_pod_that_was_taken_away() -> None:
+    evicted = {"metadata": {}, "status": {"phase": "Failed", "reason": "Evicted", "message": "low on disk"}}
+    found = job.look(a_job({"type": "Failed", "message": "limit reached"}), [evicted])
+    assert found.cause == "limit reached; Evicted: low on disk"
+
+
+def test_a_pod_that_waits() -> None:
+    waiting = pod({"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}, "Pending")
+    assert job.look(a_job(), [waiting]).cause == "ImagePullBackOff: no such image"
+    assert not job.look(a_job(), [waiting]).started

@@ -1,0 +1,166 @@
+"""Repositories and backups in the status of a cluster, and the backups that the operator asks for."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from pgoperator import labels
+from pgoperator.errors import InvalidSpec
+from reconcilers.pgcluster import archive, conditions, consent
+from tests.support.views import CLAIM, NOW, view
+
+REPO = {"name": "repo1", "volume": {"volumeClaimSpec": CLAIM}}
+
+
+def backup(name: str, state: str = "Succeeded", **more: Any) -> dict[str, Any]:
+    at = more.pop("at", NOW - timedelta(minutes=1))
+    return {
+        "metadata": {
+            "name": name,
+            "namespace": "ns1",
+            "uid": f"uid-{name}",
+            "creationTimestamp": at.isoformat(),
+            "annotations": more.pop("annotations", {}),
+        },
+        "spec": {"pgCluster": "cluster1", "repoName": "repo1"},
+        "status": {"state": state, "completed": at.isoformat(), **more},
+    }
+
+
+def scheduled(cron: str, handled: Any) -> Any:
+    repo = REPO | {"schedules": {"full": cron}}
+    record = {
+        "cronJobName": "cluster1-repo1-full",
+        "startTime": handled.isoformat(),
+        "schedule": cron,
+        "repo": "repo1",
+        "type": "full",
+    }
+    return view(
+        status={"pgbackrest": {"scheduledBackups": [record]}}, backups={"pgbackrest": {"repos": [repo]}}
+    )
+
+
+def facts(seen: Any, known: archive.Book, stanza: str | None = "h") -> dict[str, archive.Fact]:
+    return {fact[0]: fact for fact in archive.facts(seen, known, stanza)}
+
+
+def test_the_first_backup_makes_the_cluster_ready_for_others() -> None:
+    seen = view()
+    name = archive.first_name(seen, archive.NO_BACKUPS)
+    empty = archive.book(seen, [])
+    assert not archive.first_is_complete(seen, empty, "h")
+    assert facts(seen, empty)["PGBackRestReplicaCreate"][2] == "RepoBackupNotComplete"
+    failed = archive.book(seen, [backup(name, "Failed", error="no space")])
+    assert "no space" in facts(seen, failed)["PGBackRestReplicaCreate"][3]
+    done = archive.book(seen, [backup(name)])
+    assert archive.first_is_complete(seen, done, "h")
+    assert not archive.first_is_complete(seen, done, None)
+    status = archive.status(seen, done, "h", [])
+    assert status is not None
+    assert status.repos[0].replica_create_backup_complete
+    found = facts(seen, done)
+    assert found["ReadyForBackup"][2] == "PGBackRestRepoHostReady"
+    assert list(found)[:4] == [
+        "ReadyForBackup",
+        "PGBackRestRepoHostReady",
+        "PGBackRestReplicaRepoReady",
+        "PGBackRestReplicaCreate",
+    ]
+
+
+def test_the_status_remembers_a_first_backup_whose_object_has_gone() -> None:
+    repos = [{"name": "repo1", "replicaCreateBackupComplete": True, "repoOptionsHash": "h"}]
+    seen = view(status={"pgbackrest": {"repos": repos}})
+    assert archive.first_is_complete(seen, archive.NO_BACKUPS, "h")
+    assert not archive.first_is_complete(seen, archive.NO_BACKUPS, "another")
+
+
+def test_another_first_backup_follows_one_that_no_replica_can_start_from() -> None:
+    seen = view()
+    name = archive.first_name(seen, archive.NO_BACKUPS)
+    old = archive.book(seen, [backup(name, annotations={archive.SUPERSEDED: "true"})])
+    assert archive.first_name(seen, old) != name
+    assert not archive.first_is_complete(seen, old, "h")
+
+
+def test_backups_of_other_clusters_are_not_ours() -> None:
+    other = backup("x")
+    other["spec"]["pgCluster"] = "cluster2"
+    assert archive.book(view(), [other]).backups == ()
+
+
+def test_an_overdue_schedule_is_told() -> None:
+    seen = scheduled("0 * * * *", NOW - timedelta(hours=3))
+    own = {labels.PGBACKREST_CRONJOB: "cluster1-repo1-full"}
+    late = archive.book(seen, [backup("a", at=NOW - timedelta(hours=3), annotations=own)])
+    assert "3:00:00 ago" in facts(seen, late)["BackupOverdue"][3]
+    good = archive.book(seen, [backup("a", at=NOW - timedelta(hours=2), annotations=own)])
+    assert "BackupOverdue" not in facts(seen, good)
+    never = archive.book(seen, [backup("a", "Failed", at=NOW - timedelta(hours=4), annotations=own)])
+    assert "none for 4:00:00" in facts(seen, never)["BackupOverdue"][3]
+    fresh = scheduled("0 * * * *", NOW)
+    assert "BackupOverdue" not in facts(fresh, archive.book(fresh, []))
+
+
+def test_a_bad_schedule_is_told() -> None:
+    seen = scheduled("61 * * * *", NOW)
+    assert "61 * * * *" in facts(seen, archive.book(seen, []))["BackupScheduleInvalid"][3]
+
+
+def test_the_annotation_of_the_archive() -> None:
+    text = '{"wal":"1E","commit":"2026-11-21T09:21:26.393443+00:00","pushed":"2026-11-21T09:24:22Z"}'
+    pod = {"metadata": {"annotations": {archive.ARCHIVED: text}}}
+    found = archive.archived(pod)
+    assert found is not None
+    assert found.commit is not None
+    assert found.commit.microsecond == 393443
+    pod["metadata"]["annotations"][archive.ARCHIVED] = (
+        '{"wal":"x","commit":"","pushed":"2026-11-21T09:24:22Z"}'
+    )
+    found = archive.archived(pod)
+    assert found is not None
+    assert found.commit is None
+    for bad in ("", "x", "{}", '{"pushed":1}'):
+        pod["metadata"]["annotations"][archive.ARCHIVED] = bad
+        assert archive.archived(pod) is None
+    assert archive.archived(None) is None
+
+
+HOST = {
+    "apiVersion": "apps/v1",
+    "kind": "StatefulSet",
+    "metadata": {
+        "name": "cluster1-repo-host",
+        "namespace": "ns1",
+        "labels": {labels.CLUSTER: "cluster1"},
+    },
+}
+
+
+def test_backups_go_off_with_consent_only() -> None:
+    off: dict[str, Any] = {"enabled": False, "pgbackrest": {"repos": [REPO]}}
+    seen = view([HOST], backups=off)
+    kept = consent.effective(seen.cluster, seen.observed)
+    assert kept.spec.backups.enabled
+    going_on = view([HOST], backups=off | {"enabled": True})
+    going_on.manifest["spec"]["backups"]["enabled"] = False
+    found = {f.type: f for f in conditions.findings(going_on, conditions.Outcome(), [])}
+    assert (found["Progressing"].status, found["Progressing"].reason) == (False, "Paused")
+    assert "authorize backup removal" in found["Progressing"].message
+    for prefix in (labels.PERCONA, labels.CRUNCHY):
+        metadata = seen.cluster.metadata.model_copy(
+            update={"annotations": {prefix + consent.ANNOTATION: "true"}}
+        )
+        allowed = seen.cluster.model_copy(update={"metadata": metadata})
+        assert not consent.effective(allowed, seen.observed).spec.backups.enabled
+    never = view(backups=off)
+    assert not consent.effective(never.cluster, never.observed).spec.backups.enabled
+
+
+def test_without_repositories_nothing_can_go_on_without_consent() -> None:
+    seen = view([HOST], backups={"enabled": False})
+    with pytest.raises(InvalidSpec, match="authorize backup removal") as caught:
+        consent.effective(seen.cluster, seen.observed)
+    assert caught.value.reason == "Paused"

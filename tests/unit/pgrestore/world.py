@@ -1,0 +1,158 @@
+"""A toy cluster on which a restore's plan is played out, act by act, with a crash wherever one wants."""
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+from pgoperator.api.pgrestore import PGRestoreStatus
+from reconcilers.pgcluster import restoring
+from reconcilers.pgcluster.view import Restoring
+from reconcilers.pgrestore.plan import Decision, Do, End, Facts, Hold, Job, Move, decide
+
+UID = "restore-uid"
+START = datetime(2026, 1, 1, tzinfo=UTC)
+INSTANCES = ("c-a-1111", "c-a-2222", "c-a-3333")
+
+
+class ViolatedError(AssertionError):
+    """The plan did what it never may."""
+
+
+@dataclass
+class World:
+    """What exists; `data` is old, new, or between (killed amid the renames)."""
+
+    status: PGRestoreStatus
+    instances: tuple[str, ...] = INSTANCES
+    primary: str = INSTANCES[0]
+    ready: bool = True
+    job: Job | None = None
+    pod: bool = False
+    data: str = "old"
+    leader_known: bool = True
+    deleting: bool = False
+    released: bool = False
+    now: datetime = START
+    job_fails: str = ""
+    refused: bool = True
+
+    def facts(self) -> Facts:
+        return Facts(
+            now=self.now,
+            uid=UID,
+            deleting=self.deleting,
+            instances=self.instances,
+            primary=self.primary,
+            ready=self.ready and self.status.phase == "Replicas",
+            job=self.job,
+            pods=("job-pod",) if self.pod else (),
+        )
+
+    def settle(self) -> None:
+        """Let time pass: the other reconciler, the Job controller and kubelet do their parts."""
+        self.now += timedelta(seconds=1)
+        mode = self._mode()
+        wanted = tuple(i for i in INSTANCES if restoring.may_run(mode, i))
+        if wanted and self.pod:
+            raise ViolatedError("instances are started while the Job's pod has the volume")
+        self.instances = wanted
+        self._run_instances()
+        self._run_job()
+
+    def _run_instances(self) -> None:
+        wanted = self.instances
+        if self.primary not in wanted:
+            self.primary = ""
+        if wanted and not self.primary:
+            if self.data == "between":
+                raise ViolatedError("instances start on half a restore")
+            if self.data == "new" and len(wanted) == len(INSTANCES):
+                raise ViolatedError("former replicas may become the primary with data of before")
+            if self.data == "new" and self.leader_known:
+                raise ViolatedError("Patroni still knows the former primary's position")
+            self.primary, self.leader_known = INSTANCES[0], True
+        self.ready = len(wanted) == len(INSTANCES) and bool(self.primary)
+
+    def _run_job(self) -> None:
+        if self.job is None:
+            self.pod = False
+        elif self.job.deleting:
+            self.job, self.pod = None, False
+        elif not self.job.started:
+            self.job, self.pod = replace(self.job, started=True), True
+            if not self.job.undoes and self.data == "old":
+                self.data = "between"
+        elif not (self.job.succeeded or self.job.failed):
+            self._end_job()
+
+    def _end_job(self) -> None:
+        assert self.job is not None
+        self.pod = False
+        if self.job.undoes:
+            self.data, self.job = "old", replace(self.job, succeeded=True)
+        elif self.job_fails:
+            if self.refused:
+                self.data = "old"
+            self.job = replace(self.job, failed=True, refused=self.refused, message=self.job_fails)
+        else:
+            self.data, self.job = "new", replace(self.job, succeeded=True)
+
+    def _mode(self) -> Restoring | None:
+        status = self.status
+        if status.state in restoring.FINISHED or status.phase in (None, "Checking"):
+            return None
+        return Restoring("r", status.phase or "", INSTANCES[0])
+
+    def act(self, decision: Decision) -> PGRestoreStatus | None:  # noqa: PLR0911 - one for each decision
+        """Do what is decided; gives the status to write after it."""
+        match decision:
+            case Move(phase, _, error):
+                return self._status("Running", phase, error=error or self.status.error)
+            case End(state, _, error):
+                return self.status.model_copy(update={"state": state, "error": error or None})
+            case Hold():
+                return None
+            case Do("check"):
+                return self._status("Starting", "Stopping", instance=INSTANCES[0])
+            case Do("delete-job"):
+                assert self.job is not None
+                self.job = replace(self.job, deleting=True)
+            case Do("create-job" | "undo-job" as what):
+                return self._create(undo=what == "undo-job")
+            case Do("forget-leader"):
+                if self.instances or self.data != "new":
+                    raise ViolatedError("the leader is forgotten too early")
+                self.leader_known = False
+                return self._status("Running", "Promoting")
+            case Do("clean" | "release"):
+                self.released = True
+        return None
+
+    def _create(self, *, undo: bool) -> PGRestoreStatus:
+        if self.instances or self.pod:
+            raise ViolatedError("two processes in one data directory")
+        if self.job is None:
+            self.job = Job("job-uid", UID, undoes=undo)
+        phase = "Undoing" if undo else "Restoring"
+        return self._status("Running", phase, error=self.status.error, job_name="job")
+
+    def _status(self, state: str, phase: str, **more: object) -> PGRestoreStatus:
+        return self.status.model_copy(
+            update={"state": state, "phase": phase, "phase_since": self.now, **more}
+        )
+
+    def play(self, *, crash_at: int = -1, delete_at: int = -1, steps: int = 80) -> int:
+        """Until the end; the operator dies after the act of step `crash_at`, before it writes the status."""
+        for step in range(steps):
+            if step == delete_at:
+                self.deleting = True
+            status = self.act(decide(self.status, self.facts()))
+            if self.released:
+                return step
+            if status is not None and step != crash_at:
+                self.status = status
+            self.settle()
+        raise ViolatedError(f"it never ends: {self.status}, {self.facts()}")
+
+
+def new(**fields: object) -> World:
+    return World(PGRestoreStatus(), **fields)  # type: ignore[arg-type]
