@@ -70,12 +70,15 @@ class Pooler:
 
 @dataclass(frozen=True, slots=True)
 class Standby:
-    """One row of pg_stat_replication; `lag_bytes` is None until the standby has replayed anything."""
+    """One row of pg_stat_replication.
+
+    `replayed` is a position as in `Facts`, None until the standby has told it.
+    """
 
     application_name: str
     state: str
     sync_state: str
-    lag_bytes: int | None
+    replayed: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,8 @@ class Facts:
     `complete` is False when the script stopped on purpose: on a standby, or on another major version; then
     nothing was changed and the rest is empty. `database_errors`: database -> why it is not as desired.
     `file_errors`: parameter -> why PostgreSQL refuses it. `set_parameters`: names that reached the server.
-    `missing_extensions`: wanted, not in the image.
+    `missing_extensions`: wanted, not in the image. `location`: the primary's position in the write-ahead log,
+    in bytes from its beginning.
     """
 
     server_version_num: int
@@ -100,6 +104,7 @@ class Facts:
     set_parameters: frozenset[str] = frozenset()
     hba_errors: tuple[str, ...] = ()
     missing_extensions: tuple[str, ...] = ()
+    location: int = 0
 
 
 def access_script(
@@ -180,6 +185,7 @@ def parse_facts(output: str) -> Facts:
         set_parameters=frozenset(state.get("set", ())),
         hba_errors=tuple(state.get("hba_errors", ())),
         missing_extensions=tuple(state.get("missing_extensions", ())),
+        location=state.get("location", 0),
     )
 
 

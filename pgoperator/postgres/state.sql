@@ -1,10 +1,11 @@
 -- The end of every script: what the server says of itself. It writes nothing.
 SELECT json_build_object(
     'fact', 'state',
+    'location', pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint,
     'replication', (
         SELECT coalesce(json_agg(json_build_object(
             'application_name', r.application_name, 'state', r.state, 'sync_state', r.sync_state,
-            'lag_bytes', greatest(pg_wal_lsn_diff(pg_current_wal_lsn(), r.replay_lsn), 0)::bigint
+            'replayed', pg_wal_lsn_diff(r.replay_lsn, '0/0')::bigint
         ) ORDER BY r.application_name), '[]')
         FROM pg_stat_replication AS r),
     'pending_restart', (

@@ -27,6 +27,7 @@ from reconcilers.pgcluster import (
     credentials,
     databases,
     deletion,
+    followers,
     patroni,
     plan,
     problems,
@@ -104,6 +105,7 @@ class PGClusters:
         if labels.FINALIZER not in cluster.metadata.finalizers:
             await _hold(ctx, cluster)
         view = await _view(ctx, cluster, manifest)
+        followers.review(view, memory)
         answers = steps.ask_all(view)
         await _apply(ctx, view, answers)
         waits, found = list(answers.waits), list(answers.problems)

@@ -18,7 +18,7 @@ from pgoperator.errors import CommandFailed, InvalidSpec
 from pgoperator.postgres import sql
 from pgoperator.postgres.extensions import BUILT_IN
 from pgoperator.runtime.result import Wait
-from reconcilers.pgcluster import configuration, users
+from reconcilers.pgcluster import configuration, followers, users
 from reconcilers.pgcluster.memory import Memory
 from reconcilers.pgcluster.problems import Problem
 from reconcilers.pgcluster.view import View
@@ -26,12 +26,12 @@ from reconcilers.pgcluster.view import View
 log = structlog.get_logger(__name__)
 
 # Why PostgreSQL is only looked at, not changed.
-STREAMS = "a replica's stream"
+STREAMS = "a replica's progress"
 CONFIGURATION = "changed configuration"
 # Patroni is told of a change at once, and reloads PostgreSQL within a moment.
 SETTLE = timedelta(seconds=3)
 RESYNC = timedelta(minutes=10)
-# A replica that has just started streams within a second or two; Patroni says so at its next round only.
+# A replica that has just started follows within a second or two; Patroni says so at its next round only.
 LOOK_SECONDS = 0.5
 LOOKS_AT_SPEED = 20
 SLOW_LOOK_SECONDS = 10
@@ -123,6 +123,7 @@ async def act(ctx: Context, view: View, memory: Memory) -> Wait | None:
             f"spec.postgresVersion says {view.cluster.spec.postgres_version}",
             reason="WrongPostgresVersion",
         )
+    followers.learn(view, memory, facts)
     _remember(view, memory, facts, reason)
     memory.digest, memory.primary = digest(wanted), primary.pod["metadata"]["uid"]
     log.info("looked into the database", reason=reason)
@@ -161,28 +162,11 @@ def _reason(view: View, memory: Memory, wanted: str, primary: str) -> str | None
         return "resync"
     if memory.configuration != _configuration(view) and _has_settled(view, memory):
         return CONFIGURATION
-    if unseen(view, memory):
+    if followers.unseen(view, memory):
         memory.looks += 1
         return STREAMS
     memory.looks = 0
     return None
-
-
-def unseen(view: View, memory: Memory) -> list[str]:
-    """Replicas that are ready but not known to stream."""
-    known = streaming(memory)
-    return [
-        i.pod_name
-        for i in view.observed.instances
-        if i.is_ready and not i.is_primary and not i.member.streams and i.pod_name not in known
-    ]
-
-
-def streaming(memory: Memory) -> frozenset[str]:
-    """Pods that the primary was sending WAL to when it was last asked."""
-    if memory.facts is None:
-        return frozenset()
-    return frozenset(s.application_name for s in memory.facts.replication if s.state == "streaming")
 
 
 def found(view: View, memory: Memory) -> list[Problem]:
@@ -215,14 +199,14 @@ def found(view: View, memory: Memory) -> list[Problem]:
 
 
 def next_look(view: View, memory: Memory) -> Wait | None:
-    """When to look again: for replicas that are not known to stream yet, for a changed configuration."""
+    """When to look again: for replicas that are not known to follow yet, for a changed configuration."""
     if memory.facts is not None and memory.configuration != _configuration(view):
         return Wait("a changed configuration is on its way to PostgreSQL", SETTLE.total_seconds())
-    pods = unseen(view, memory)
+    pods = [i.pod_name for i in followers.unseen(view, memory)]
     if not pods:
         return None
     seconds = LOOK_SECONDS if memory.looks < LOOKS_AT_SPEED else SLOW_LOOK_SECONDS
-    return Wait(f"{', '.join(pods)} not streaming yet", seconds)
+    return Wait(f"{', '.join(pods)} not caught up yet", seconds)
 
 
 def is_current(view: View, memory: Memory) -> bool:

@@ -22,6 +22,12 @@ class Memory:
     """Digest of the dynamic configuration that PostgreSQL was last seen with."""
     facts: Facts | None = None
     looks: int = 0
-    """Looks in a row that found a replica not streaming yet."""
+    """Looks in a row that found a replica not following yet."""
+    following: set[str] = field(default_factory=set)
+    """UIDs of the pods of replicas that follow (`followers`)."""
+    heard: set[str] = field(default_factory=set)
+    """UIDs of the pods that Patroni last said stream."""
+    goals: dict[str, int] = field(default_factory=dict)
+    """By UID: the position that a replica has to reach before it follows."""
     retry_at: dict[str, datetime] = field(default_factory=dict)
     """By act: not before then again."""

@@ -2,7 +2,7 @@
 
 `state` keeps the original's words; the conditions say why, in the manner of kstatus: Ready, Progressing and
 Degraded always agree with it. A cluster is ready only when every promised member serves: replicas that do not
-stream are not there.
+stream, or have not caught up, are not there.
 """
 
 from collections.abc import Sequence
@@ -17,20 +17,15 @@ from pgoperator.api.status import (
     PostgresStatus,
 )
 from pgoperator.kube.manifest import Manifest
-from reconcilers.pgcluster import archive, databases
+from reconcilers.pgcluster import archive, followers
 from reconcilers.pgcluster.conditions import Outcome, findings, merged
 from reconcilers.pgcluster.memory import Memory
 from reconcilers.pgcluster.view import Instance, View, is_ready
 
 
-def streaming(instance: Instance, memory: Memory) -> bool:
-    """Whether a replica streams: by Patroni's word or, until it comes, by the primary's."""
-    return instance.member.streams or instance.pod_name in databases.streaming(memory)
-
-
 def serves(instance: Instance, memory: Memory) -> bool:
-    """Whether an instance does what it is there for: accepts writes, or is ready and streams."""
-    return instance.is_ready and (instance.is_primary or streaming(instance, memory))
+    """Whether an instance does what it is there for: accepts writes, or is ready and follows."""
+    return instance.is_ready and (instance.is_primary or followers.follows(instance, memory))
 
 
 def all_ready(view: View) -> bool:

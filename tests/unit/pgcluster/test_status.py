@@ -11,7 +11,6 @@ import pytest
 from pgoperator import labels, naming
 from pgoperator.api.status import PGClusterStatus
 from pgoperator.kube.manifest import Manifest
-from pgoperator.postgres.sql import Facts, Standby
 from reconcilers.pgcluster import conditions
 from reconcilers.pgcluster import status as report
 from reconcilers.pgcluster.conditions import PATIENCE, Finding, Outcome
@@ -61,6 +60,11 @@ class World:
         silent = {*self.silent} - {self.primary}
         return self.present - {*self.unready} - silent
 
+    def memory(self) -> Memory:
+        """What is remembered of it: which replicas follow."""
+        following = self.present - {*self.silent, self.primary}
+        return Memory(following={f"uid-of-{naming.pod(name)}" for name in following})
+
     def objects(self) -> list[Manifest]:
         result: list[Manifest] = [*self.more]
         for name in (*NAMES, *self.extra):
@@ -96,7 +100,7 @@ def told(
     age: timedelta = timedelta(),
     claims: Sequence[Manifest] = (),
 ) -> PGClusterStatus:
-    return report.status(world.view(previous, age=age), outcome, memory or Memory(), claims)
+    return report.status(world.view(previous, age=age), outcome, memory or world.memory(), claims)
 
 
 def words(status: PGClusterStatus) -> dict[str, str]:
@@ -165,21 +169,6 @@ def test_users_must_be_there_as_well() -> None:
     status = told(World(), replace(GOOD, access_is_current=False))
     assert status.state == "initializing"
     assert "users and databases are being set up" in message(status)
-
-
-def test_the_primary_s_word_counts_before_patroni_s_does() -> None:
-    """A replica that PostgreSQL streams to is there, though Patroni has not said so yet."""
-    world = World(silent=(NAMES[1], NAMES[2]))
-    streaming = tuple(
-        Standby(application_name=naming.pod(name), state=state, sync_state="async", lag_bytes=0)
-        for name, state in ((NAMES[1], "streaming"), (NAMES[2], "catchup"))
-    )
-    memory = Memory(facts=Facts(170004, False, "7", complete=True, replication=streaming))
-    status = told(world, memory=memory)
-    assert status.state == "initializing"
-    assert message(status) == f"2 of 3 instances serve; not {naming.pod(NAMES[2])}"
-    assert status.postgres is not None
-    assert status.postgres.version == 17
 
 
 def test_without_a_pooler_and_backups_nothing_is_asked_of_them() -> None:
