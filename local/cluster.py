@@ -24,10 +24,11 @@ _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 def build(image_names: Sequence[str]) -> None:
-    """Build both at the same time: programs wait for the processor, images for packages."""
+    """Build programs, which wait for the processor, beside images, those of the nodes too, for packages."""
     host.install_packages({**host.NODE_PACKAGES, **host.IMAGE_PACKAGES})
     with ThreadPoolExecutor() as pool:
-        _results([pool.submit(bins.build, CLUSTER), pool.submit(images.build, image_names)])
+        wanted = (*images.SYSTEM, *image_names)
+        _results([pool.submit(bins.build, CLUSTER), pool.submit(images.build, wanted)])
 
 
 def up(nodes: int, image_names: Sequence[str]) -> None:
