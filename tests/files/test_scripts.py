@@ -47,10 +47,8 @@ def project(volume: Path, generation: int) -> None:
         (volume / f"..{generation - 1}").rmdir()
 
 
-def heed_all() -> None:
-    """Undo what nohup or a shell's `&` have us ignore: a shell cannot heed what it was started to ignore."""
-    for name in ("SIGINT", "SIGQUIT", "SIGHUP"):
-        signal.signal(getattr(signal, name), signal.SIG_DFL)
+# A shell cannot heed what it was started to ignore, as nohup and a shell's `&` make it.
+HEED_ALL = ["env", "--default-signal=INT,QUIT,HUP"]
 
 
 class Supervised:
@@ -62,9 +60,8 @@ class Supervised:
         (tmp_path / "child.py").write_text(CHILD)
         command = [sys.executable, tmp_path / "child.py", self.notes]
         self.process = subprocess.Popen(
-            ["bash", SCRIPTS / "supervise.sh", *arguments, "--", *command],
+            [*HEED_ALL, "bash", SCRIPTS / "supervise.sh", *arguments, "--", *command],
             env=os.environ | {"SUPERVISE_SECONDS": "0.2"},
-            preexec_fn=heed_all,
         )
         wait_for(lambda: self.lines)
 
