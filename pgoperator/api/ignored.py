@@ -63,20 +63,16 @@ IGNORED: tuple[str, ...] = (
     "spec.patroni.switchover",
     "spec.pause",
     "spec.pmm",
-    "spec.proxy.pgBouncer.additionalTrustedCAs",
     "spec.proxy.pgBouncer.config.files",
     "spec.proxy.pgBouncer.containers",
-    "spec.proxy.pgBouncer.customTLSSecret",
     "spec.proxy.pgBouncer.env",
     "spec.proxy.pgBouncer.envFrom",
     "spec.proxy.pgBouncer.paused",
     "spec.proxy.pgBouncer.sidecarPVCs",
     "spec.proxy.pgBouncer.sidecarVolumes",
     "spec.proxy.pgBouncer.sidecars",
-    "spec.proxy.pgBouncer.usersSecret",
-    "spec.secrets",
     "spec.standby",
-    "spec.tls",
+    "spec.tls.issuerConf",
 )
 """Paths as in the API; `[]` stands for each item of a list, and a path covers all that is below it."""
 

@@ -17,6 +17,9 @@ from reconcilers.pgcluster.view import View, is_ready
 PATIENCE = timedelta(minutes=10)
 
 SETTLED = "Settled"
+TLS = "TLSSecrets"
+"""How the reasons begin that concern certificates."""
+TLS_READY = "TLSSecretsReady"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +53,7 @@ def findings(view: View, outcome: Outcome, missing: list[str]) -> list[Finding]:
         found = [f for f in found if f.type != "Progressing"]
         found.append(Finding("Progressing", False, consent.REASON, consent.MESSAGE))
     if view.secrets:
-        policy = view.cluster.spec.tls.cert_management_policy
-        found.append(Finding("TLSSecretsReady", True, "TLSSecretsFound", f"certManagementPolicy is {policy}"))
+        found.append(_certificates(view))
     if view.cluster.spec.backups.enabled:
         found += [Finding(*fact) for fact in archive.facts(view, outcome.book, outcome.stanza_hash)]
     if view.cluster.spec.pg_bouncer:
@@ -78,6 +80,15 @@ def findings(view: View, outcome: Outcome, missing: list[str]) -> list[Finding]:
         reason = "NotImplemented" if ignored else "Overridden"
         found.append(Finding("FieldsIgnored", True, reason, "; ".join(parts)))
     return found
+
+
+def _certificates(view: View) -> Finding:
+    """Whether the certificates are those that are asked for; if not, the last good ones serve on."""
+    bad = [problem for problem in view.unusable if problem.reason.startswith(TLS)]
+    if bad:
+        return Finding(TLS_READY, False, bad[0].reason, "; ".join(problem.message for problem in bad))
+    policy = view.cluster.spec.tls.cert_management_policy
+    return Finding(TLS_READY, True, "TLSSecretsFound", f"certManagementPolicy is {policy}")
 
 
 def _summary(view: View, outcome: Outcome, missing: list[str]) -> list[Finding]:
@@ -164,6 +175,8 @@ def refused(previous: PGClusterStatus, generation: int, problem: Problem, now: d
         Finding("Progressing", False, problem.reason, problem.message),
         Finding("Degraded", True, problem.reason, problem.message),
     ]
+    if problem.reason.startswith(TLS):
+        findings.append(Finding(TLS_READY, False, problem.reason, problem.message))
     findings += [
         Finding(c.type, c.status == "True", c.reason, c.message)
         for c in previous.conditions

@@ -22,9 +22,10 @@ from pgoperator.runtime.result import Done, Result, Wait
 from reconcilers.pgcluster import (
     backups,
     bootstrap,
+    brought,
+    certificates,
     conditions,
     consent,
-    credentials,
     databases,
     deletion,
     patroni,
@@ -103,10 +104,10 @@ class PGClusters:
         memory = self.memories.setdefault(key_of(manifest), Memory())
         if labels.FINALIZER not in cluster.metadata.finalizers:
             await _hold(ctx, cluster)
-        view = await _view(ctx, cluster, manifest)
+        view = await _view(ctx, cluster, manifest, memory)
         answers = steps.ask_all(view)
         await _apply(ctx, view, answers)
-        waits, found = list(answers.waits), list(answers.problems)
+        waits, found = list(answers.waits), [*view.unusable, *answers.problems]
         errors = [
             await _attempt(bootstrap.act(ctx, view), waits, found),
             await _attempt(restoring.act(ctx, view), waits, found),
@@ -176,7 +177,7 @@ async def _hold(ctx: Context, cluster: PGCluster) -> None:
     await ctx.client.merge_patch(kinds.PG_CLUSTER, *where, {"metadata": metadata})
 
 
-async def _view(ctx: Context, cluster: PGCluster, manifest: Manifest) -> View:
+async def _view(ctx: Context, cluster: PGCluster, manifest: Manifest, memory: Memory) -> View:
     """Observe, plan and complete the Secrets: after this, nothing random happens any more."""
     name, namespace = cluster.metadata.name, cluster.metadata.namespace
     observed = observe(ctx.store, namespace, name)
@@ -187,8 +188,10 @@ async def _view(ctx: Context, cluster: PGCluster, manifest: Manifest) -> View:
     planned = restoring.arrange(name, planned, restore, cluster.spec.instance_sets())
     now = ctx.clock()
     domain = cluster.spec.cluster_service_dns_suffix or ctx.settings.cluster_domain
-    names = credentials.Names(name, namespace, domain)
-    found, by_user = await secrets.complete(ctx, cluster, names, planned, now)
+    names = certificates.Names(name, namespace, domain)
+    # Noted before they are read: a change after that wakes the cluster again.
+    memory.secrets = frozenset(brought.names(cluster)) | secrets.expected(cluster, planned)
+    found = await secrets.complete(ctx, cluster, names, planned, now)
     return View(
         cluster=cluster,
         manifest=manifest,
@@ -196,9 +199,10 @@ async def _view(ctx: Context, cluster: PGCluster, manifest: Manifest) -> View:
         planned=planned,
         settings=ctx.settings,
         now=now,
-        secrets=found,
-        user_secrets=by_user,
+        secrets=found.data,
+        user_secrets=found.by_user,
         restoring=restore,
+        unusable=found.problems,
     )
 
 

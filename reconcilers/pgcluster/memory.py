@@ -23,5 +23,7 @@ class Memory:
     facts: Facts | None = None
     looks: int = 0
     """Looks in a row that found a replica not streaming yet."""
+    secrets: frozenset[str] = frozenset()
+    """Names of the author's Secrets that the cluster reads."""
     retry_at: dict[str, datetime] = field(default_factory=dict)
     """By act: not before then again."""

@@ -13,7 +13,7 @@ from pgoperator.errors import InvalidSpec
 from pgoperator.kube.manifest import Manifest
 from pgoperator.postgres import pgbackrest
 from reconcilers.pgcluster import pods
-from reconcilers.pgcluster.credentials import pgbackrest_client
+from reconcilers.pgcluster.certificates import pgbackrest_client
 from reconcilers.pgcluster.view import Planned, View
 
 CONFIG_MOUNT: Manifest = {

@@ -15,6 +15,7 @@ from pgoperator.api.base import CR_VERSION
 from pgoperator.api.cluster import PGCluster
 from pgoperator.kube.manifest import Manifest, annotations_of, is_deleting, labels_of
 from pgoperator.settings import Settings
+from reconcilers.pgcluster.problems import Problem
 
 # Patroni 4 says primary, Patroni 3 said master.
 PRIMARY_ROLES = ("primary", "master")
@@ -163,6 +164,8 @@ class View:
     user_secrets: Mapping[str, str]
     """The name of the Secret of each user."""
     restoring: Restoring | None = None
+    unusable: tuple[Problem, ...] = ()
+    """What the author brings in Secrets and what cannot be used."""
 
     @property
     def cr_version(self) -> str:

@@ -24,7 +24,7 @@ SHARED = {"view", "pods", "restoring"}
 EXCEPTIONS = {
     "instances": {"repository"},  # pgBackRest's server is a container of the instances' pods
     "pgbouncer": {"services"},  # the fields of `expose` are the same
-    "repository": {"credentials"},  # the name in the client's certificate
+    "repository": {"certificates"},  # the name in the client's certificate
 }
 OUTSIDE = {"pgoperator.context", "pgoperator.metrics", "pgoperator.log", "pgoperator.kube.client"}
 IMPURE = {"time", "random", "secrets", "os", "asyncio", "structlog"}
