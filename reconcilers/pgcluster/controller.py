@@ -47,9 +47,6 @@ from reconcilers.pgcluster.view import View
 
 log = structlog.get_logger(__name__)
 
-# Nothing tells when an object of the user appears that is not labelled as ours.
-REFERENCE_SECONDS = 15.0
-
 # Kinds whose objects go when they are no longer wanted. Volumes and Secrets never do.
 PRUNABLE: tuple[Kind, ...] = (
     kinds.CONFIG_MAP,
@@ -107,7 +104,8 @@ class PGClusters:
         view = await _view(ctx, cluster, manifest, memory)
         answers = steps.ask_all(view)
         await _apply(ctx, view, answers)
-        waits, found = list(answers.waits), [*view.unusable, *answers.problems]
+        waits = [*answers.waits, *references.awaited(view)]
+        found = [*view.unusable, *answers.problems]
         errors = [
             await _attempt(bootstrap.act(ctx, view), waits, found),
             await _attempt(restoring.act(ctx, view), waits, found),
@@ -118,7 +116,7 @@ class PGClusters:
         found += databases.found(view, memory) + bootstrap.found(ctx, view)
         if not report.all_ready(view):
             found += (absent := await references.missing(ctx, cluster))
-            waits += [Wait(problem.message, REFERENCE_SECONDS) for problem in absent]
+            waits += [Wait(problem.message, references.SECONDS) for problem in absent]
         ours = view.namespace, labels.of_cluster(view.name)
         found += problems.of_pods(ctx.store.select(kinds.POD, *ours))
         found += problems.of_volumes(ctx.store.select(kinds.PVC, *ours))
@@ -203,6 +201,7 @@ async def _view(ctx: Context, cluster: PGCluster, manifest: Manifest, memory: Me
         user_secrets=found.by_user,
         restoring=restore,
         unusable=found.problems,
+        referenced=await references.digests(ctx, cluster),
     )
 
 

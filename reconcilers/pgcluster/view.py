@@ -6,9 +6,9 @@ Both are frozen. Nothing here reads a clock, a network or a random number: those
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from pgoperator import labels, naming
 from pgoperator.api.base import CR_VERSION
@@ -137,6 +137,15 @@ class Planned:
     set_name: str
 
 
+class Reference(NamedTuple):
+    """A Secret or ConfigMap of the user, or one key of it."""
+
+    kind: str
+    name: str
+    key: str
+    """Empty for the whole of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Restoring:
     """A restore that decides over the instances: its name and phase, and the instance that is filled."""
@@ -166,6 +175,8 @@ class View:
     restoring: Restoring | None = None
     unusable: tuple[Problem, ...] = ()
     """What the author brings in Secrets and what cannot be used."""
+    referenced: Mapping[Reference, str] = field(default_factory=dict)
+    """Digests of what the user's variables are taken from; what is missing has none."""
 
     @property
     def cr_version(self) -> str:

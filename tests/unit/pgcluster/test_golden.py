@@ -19,11 +19,11 @@ CASES: dict[str, tuple[str, ...]] = {
     "configuration": ("default", "no-backups", "patroni", "extensions", "huge-pages", "two-sets"),
     "repository": (
         *("default", "metadata", "s3-only", "all-repos", "placed-repo-host", "no-backups", "ports"),
-        *("images", "openshift", "one-instance"),
+        *("images", "openshift", "one-instance", "added"),
     ),
     "instances": (
         *("default", "metadata", "one-instance", "two-sets", "no-backups", "ports", "patroni", "images"),
-        *("openshift", "own-security", "version"),
+        *("openshift", "own-security", "version", "added"),
     ),
     "pgbouncer": (
         *("default", "metadata", "no-pooler", "placed-pooler", "pooler-config", "ports", "load-balancer"),
