@@ -20,6 +20,7 @@ SETTLED = "Settled"
 TLS = "TLSSecrets"
 """How the reasons begin that concern certificates."""
 TLS_READY = "TLSSecretsReady"
+PAUSED = "PGBouncerPaused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,8 @@ class Outcome:
     """Users, databases and the pooler's account are in the database as the CR wants them."""
     stanza_hash: str | None = None
     """Digest of the repositories for which the stanza is known to exist."""
+    poolers: tuple[str, ...] = ()
+    """Pods of pgBouncer that do not hold queries back yet, or still do."""
     book: archive.Book = archive.NO_BACKUPS
     """The backups and their schedules."""
 
@@ -66,6 +69,7 @@ def findings(view: View, outcome: Outcome, missing: list[str]) -> list[Finding]:
                 "a pgBouncer pod is ready" if available else "no pgBouncer pod is ready",
             )
         )
+        found += _paused(view, outcome.poolers)
     pending = [i.pod_name for i in view.observed.instances if i.member.pending_restart]
     if pending:
         message = f"parameters wait for a restart of {', '.join(pending)}"
@@ -89,6 +93,18 @@ def _certificates(view: View) -> Finding:
         return Finding(TLS_READY, False, bad[0].reason, "; ".join(problem.message for problem in bad))
     policy = view.cluster.spec.tls.cert_management_policy
     return Finding(TLS_READY, True, "TLSSecretsFound", f"certManagementPolicy is {policy}")
+
+
+def _paused(view: View, late: tuple[str, ...]) -> list[Finding]:
+    """Whether pgBouncer holds queries back; nothing when it does not and need not."""
+    names = ", ".join(late)
+    if view.cluster.spec.pg_bouncer and view.cluster.spec.pg_bouncer.paused:
+        if late or not view.observed.pooler_pods:
+            return [
+                Finding(PAUSED, False, "Pausing", f"queries are not held back yet by {names or 'any pod'}")
+            ]
+        return [Finding(PAUSED, True, "Paused", "queries wait in pgBouncer until paused is false")]
+    return [Finding(PAUSED, True, "Resuming", f"queries are still held back by {names}")] if late else []
 
 
 def _summary(view: View, outcome: Outcome, missing: list[str]) -> list[Finding]:

@@ -29,6 +29,7 @@ from reconcilers.pgcluster import (
     databases,
     deletion,
     patroni,
+    pausing,
     plan,
     problems,
     references,
@@ -111,6 +112,7 @@ class PGClusters:
             await _attempt(restoring.act(ctx, view), waits, found),
             await _attempt(patroni.act(ctx, view), waits, found),
             await _attempt(databases.act(ctx, view, memory), waits, found),
+            await _attempt(pausing.act(ctx, view, memory), waits, found),
             await _attempt(scaling.act(ctx, view, memory), waits, found),
         ]
         found += databases.found(view, memory) + bootstrap.found(ctx, view)
@@ -125,6 +127,7 @@ class PGClusters:
             problems=tuple(found),
             access_is_current=databases.is_current(view, memory),
             stanza_hash=stanza.known(view),
+            poolers=pausing.waiting(view, memory),
             book=backups.look(ctx, view),
         )
         ready = await _report(ctx, view, outcome, memory)
@@ -188,7 +191,9 @@ async def _view(ctx: Context, cluster: PGCluster, manifest: Manifest, memory: Me
     domain = cluster.spec.cluster_service_dns_suffix or ctx.settings.cluster_domain
     names = certificates.Names(name, namespace, domain)
     # Noted before they are read: a change after that wakes the cluster again.
-    memory.secrets = frozenset(brought.names(cluster)) | secrets.expected(cluster, planned)
+    memory.secrets = frozenset(
+        {*brought.names(cluster), *secrets.expected(cluster, planned), *references.secrets(cluster)}
+    )
     found = await secrets.complete(ctx, cluster, names, planned, now)
     return View(
         cluster=cluster,

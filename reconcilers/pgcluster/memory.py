@@ -25,5 +25,7 @@ class Memory:
     """Looks in a row that found a replica not streaming yet."""
     secrets: frozenset[str] = frozenset()
     """Names of the author's Secrets that the cluster reads."""
+    poolers: dict[tuple[str, int], str] = field(default_factory=dict)
+    """Whether a pod of pgBouncer (uid, restarts) holds queries back: paused or running."""
     retry_at: dict[str, datetime] = field(default_factory=dict)
     """By act: not before then again."""

@@ -63,6 +63,15 @@ def awaited(view: View) -> list[Wait]:
     ]
 
 
+def secrets(cluster: PGCluster) -> Iterator[str]:
+    """The names of all Secrets that pods refer to."""
+    for part in extras.parts(cluster.spec):
+        yield from (use.reference.name for use in extras.uses(part) if use.reference.kind == "Secret")
+    for _, kind, reference in _references(cluster):
+        if kind == kinds.SECRET:
+            yield str(reference.get("name", ""))
+
+
 async def missing(ctx: Context, cluster: PGCluster) -> list[Problem]:
     """What the CR refers to and the namespace does not have, a sentence for each."""
     found = []
@@ -75,9 +84,15 @@ async def missing(ctx: Context, cluster: PGCluster) -> list[Problem]:
 
 def _references(cluster: PGCluster) -> Iterator[tuple[str, Kind, Mapping[str, object]]]:
     """Path in the CR, kind and projection (name, items, optional) of each reference."""
-    if cluster.spec.backups.enabled:
-        path = "spec.backups.pgbackrest.configuration"
-        for index, source in enumerate(cluster.spec.backups.pgbackrest.configuration):
+    spec = cluster.spec
+    projected = {
+        "spec.backups.pgbackrest.configuration": spec.backups.pgbackrest.configuration
+        if spec.backups.enabled
+        else (),
+        "spec.proxy.pgBouncer.config.files": spec.pg_bouncer.config.files if spec.pg_bouncer else (),
+    }
+    for path, sources in projected.items():
+        for index, source in enumerate(sources):
             for key, kind in (("secret", kinds.SECRET), ("configMap", kinds.CONFIG_MAP)):
                 if source.get(key):
                     yield f"{path}[{index}]", kind, source[key]

@@ -49,7 +49,7 @@ def test_what_is_set_is_named_with_its_place():
         pmm={"enabled": True, "image": "pmm", "secret": "s", "serverHost": "h"},
         logcollector={"image": "fluentbit"},
         extensions={"pg_cron": {"enabled": True}, "pg_audit": {"enabled": False}},
-        tls={"certManagementPolicy": "userProvidedOnly"},
+        tls={"certManagementPolicy": "auto", "issuerConf": {"name": "ca"}},
     )
     manifest["spec"]["instances"].append(
         {
@@ -66,7 +66,7 @@ def test_what_is_set_is_named_with_its_place():
         "spec.logcollector",
         "spec.pause",
         "spec.pmm",
-        "spec.tls",
+        "spec.tls.issuerConf",
     ]
 
 

@@ -119,6 +119,45 @@ VARIANTS: dict[str, Spec] = {
             },
         )
     },
+    "pooler-added": {
+        "proxy": pooler(
+            paused=True,
+            customTLSSecret={"name": "mine"},
+            usersSecret={"name": "accounts"},
+            config={
+                "files": [
+                    {"configMap": {"name": "whole"}},
+                    {"secret": {"name": "one", "items": [{"key": "k", "path": "ldap/ca.crt"}]}},
+                ]
+            },
+            env=[{"name": "TZ", "value": "UTC"}],
+            envFrom=[{"secretRef": {"name": "environment", "optional": True}}],
+            sidecars=[helper("exporter", "scratch", "spool")],
+            sidecarVolumes=[{"name": "scratch", "emptyDir": {}}],
+            sidecarPVCs=[{"name": "spool", "spec": CLAIM}],
+        )
+    },
+    "pooler-own-ini": {
+        "proxy": pooler(
+            config={
+                "files": [{"configMap": {"name": "one", "items": [{"key": "k", "path": "pgbouncer.ini"}]}}]
+            }
+        )
+    },
+    "authentication": {
+        "tlsOnly": True,
+        "authentication": {
+            "rules": [
+                {"connection": "host", "method": "scram-sha-256", "databases": ["app"], "users": ["app"]},
+                {
+                    "connection": "hostssl",
+                    "method": "ldap",
+                    "options": {"ldapserver": "ldap.example", "ldapport": 636},
+                },
+                {"connection": "x", "method": "x", "hba": "host all all 10.0.0.0/8 reject"},
+            ]
+        },
+    },
     "no-backups": {"backups": {"enabled": False}},
     "s3-only": {
         "backups": backups(

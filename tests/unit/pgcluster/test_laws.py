@@ -226,10 +226,14 @@ def test_everything_a_pod_mounts_is_there(which: str) -> None:
     manifests = manifests_of(one)
     there = {(m["kind"], name_of(m)): set(m.get("data", {})) for m in manifests}
     there |= {("Secret", name): keys for name, keys in made_secrets(one).items()}
+    bouncer = one.cluster.spec.pg_bouncer
     users_own = {
-        source["secret"]["name"]
-        for source in one.cluster.spec.backups.pgbackrest.configuration
-        if "secret" in source
+        projection["name"]
+        for source in (
+            *one.cluster.spec.backups.pgbackrest.configuration,
+            *(bouncer.config.files if bouncer else ()),
+        )
+        for projection in source.values()
     }
     for _, template in templates(manifests):
         for kind, name, keys in sources(template):
