@@ -28,6 +28,7 @@ from reconcilers.pgcluster import (
     consent,
     databases,
     deletion,
+    leavers,
     patroni,
     pausing,
     plan,
@@ -113,6 +114,7 @@ class PGClusters:
             await _attempt(patroni.act(ctx, view), waits, found),
             await _attempt(databases.act(ctx, view, memory), waits, found),
             await _attempt(pausing.act(ctx, view, memory), waits, found),
+            await _attempt(leavers.act(ctx, view), waits, found),
             await _attempt(scaling.act(ctx, view, memory), waits, found),
         ]
         found += databases.found(view, memory) + bootstrap.found(ctx, view)

@@ -128,7 +128,8 @@ def _verifier(old: bytes, password: str) -> bytes:
 async def ensure(ctx: Context, metadata: Manifest, wanted: Wanted) -> Data:
     """Bring one Secret to what `wanted` says of its data and return it.
 
-    `metadata` has name, namespace and labels. An unchanged Secret costs no request.
+    `metadata` has name, namespace and labels, and annotations for a Secret that is made here. An unchanged
+    Secret costs no request.
     """
     namespace, name = metadata["namespace"], metadata["name"]
     stored = ctx.store.get(kinds.SECRET, namespace, name)

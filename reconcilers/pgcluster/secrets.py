@@ -177,7 +177,8 @@ def _users(cluster: PGCluster, by_user: Mapping[str, str]) -> list[tuple[Manifes
     name = cluster.metadata.name
     return [
         (
-            _metadata(cluster, by_user[user.name], labels.pguser(name, user.name), component="pg"),
+            _metadata(cluster, by_user[user.name], labels.pguser(name, user.name), component="pg")
+            | {"annotations": {labels.GENERATED: "true"}},
             credentials.user_secret(cluster, user),
         )
         for user in users.effective(cluster)
