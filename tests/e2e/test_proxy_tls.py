@@ -14,6 +14,7 @@ from tests.support.kubectl import Kubectl, KubectlError, Manifest, until
 
 NAME = "secured"
 SERVER, POOLER, ACCOUNTS = "my-server", "my-pooler", "my-accounts"
+FRONT = (("crt", "tls.crt"), ("key", "tls.key"), ("ca-roots", "ca.crt"))
 # kubelet may take a minute and a half until it has brought a changed file.
 SECONDS = 180
 
@@ -31,7 +32,7 @@ def nothing_restarts(cluster: Cluster, request: pytest.FixtureRequest) -> Iterat
     cluster.wait_ready()
     before = cluster.restarts()
     yield
-    if request.function is not test_a_paused_pooler_holds_queries_also_after_a_restart:
+    if request.function not in REPLACING:
         assert cluster.restarts() == before
 
 
@@ -211,19 +212,111 @@ def test_rules_of_the_author_decide_who_gets_in(cluster: Cluster, client: Client
     assert client.sql(uri, "SELECT 1") == "1"
 
 
-def test_a_cluster_of_the_author_s_certificates_only_waits_for_them(
-    new_cluster: Callable[..., Cluster], cluster: Cluster
+def test_files_variables_and_containers_of_the_author_s_reach_the_pooler(
+    cluster: Cluster, client: Client, kubectl: Kubectl
 ) -> None:
-    waiting = new_cluster(small("waiting", tls={"certManagementPolicy": "userProvidedOnly"}))
+    ini = {"pgbouncer.ini": "stats_period = 77\n", "note.txt": "x"}
+    kubectl.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "my-files"}, "data": ini})
+    put(kubectl, "my-environment", {"COLOUR": "red"})
+    [pod] = cluster.poolers()
+    container = pod["spec"]["containers"][0]
+    helper = {
+        **{key: container[key] for key in ("image", "securityContext")},
+        "name": "helper",
+        "command": ["sleep", "infinity"],
+    }
+
+    def edit(spec: Manifest) -> None:
+        bouncer(spec) |= {
+            "config": {"files": [{"configMap": {"name": "my-files"}}]},
+            "envFrom": [{"secretRef": {"name": "my-environment"}}],
+            "sidecars": [helper],
+        }
+
+    cluster.change(edit)
+    names = {"pgbouncer", "helper"}
+
+    def replaced() -> Manifest | None:
+        [one] = cluster.poolers()
+        return one if {c["name"] for c in one["spec"]["containers"]} == names else None
+
+    until("the pod has what was added", replaced, SECONDS, cluster.explain)
+    cluster.wait_ready()
+    secret = cluster.secret(naming.pgbouncer(NAME))
+    host, password = pooler_host(NAME, kubectl.namespace), secret["pgbouncer-admin-password"]
+    shown = client.run(
+        *("bash", "-c", "read -r PGPASSWORD; export PGPASSWORD; psql -XqAtc 'SHOW CONFIG' \"$0\""),
+        f"host={host} user={naming.POOLER_ADMIN} dbname=pgbouncer",
+        stdin=f"{password}\n",
+    )
+    assert "stats_period|77|" in shown, "the author's file is included"
+
+    def colour() -> str:
+        [one] = cluster.poolers()
+        return kubectl.exec(one["metadata"]["name"], "printenv", "COLOUR", container="pgbouncer").strip()
+
+    assert colour() == "red"
+    put(kubectl, "my-environment", {"COLOUR": "blue"})
+    until("a changed variable has the pod replaced", lambda: colour() == "blue", SECONDS, cluster.explain)
+    assert client.sql(cluster.credentials()["pgbouncer-uri"], "SELECT 1") == "1"
+
+
+def test_a_new_cluster_replicates_with_certificates_of_two_authorities(
+    new_cluster: Callable[..., Cluster], kubectl: Kubectl, authority: Authority
+) -> None:
+    """The server's is the author's, the replica's is made under another authority of the author's."""
+    root = Authority.new("the root", datetime.now(UTC))
+    put(kubectl, "my-root", root.root)
+    put(kubectl, "pair-server", authority.tls("pair-primary"))
+    manifest = small(
+        "pair",
+        secrets={"customRootCATLSSecret": {"name": "my-root"}, "customTLSSecret": {"name": "pair-server"}},
+    )
+    manifest["spec"]["instances"][0]["replicas"] = 2
+    pair = new_cluster(manifest)
+    pair.apply()
+    pair.wait_ready()
+    assert pair.psql("SELECT count(*) FROM pg_stat_replication") == "1"
+    assert "the root" in pair.psql("SELECT issuer_dn FROM pg_stat_ssl WHERE client_dn LIKE '%crunchyrepl%'")
+    kubectl.delete("perconapgcluster", "pair")
+
+
+def test_a_cluster_of_the_author_s_certificates_only_waits_for_them(
+    new_cluster: Callable[..., Cluster], cluster: Cluster, kubectl: Kubectl, authority: Authority
+) -> None:
+    name = "waiting"
+    waiting = new_cluster(small(name, tls={"certManagementPolicy": "userProvidedOnly"}))
     waiting.apply()
+    instance = next(naming.instance_names(name, "instance1"))
+    missing = [
+        *(naming.cluster_certificate(name), naming.replication_certificate(name)),
+        *(naming.pgbouncer(name), naming.instance_certificates(instance)),
+    ]
 
     def told() -> bool:
         found = waiting.condition("TLSSecretsReady")
-        return found.get("reason") == "TLSSecretsMissing" and all(
-            name in found["message"]
-            for name in ("waiting-cluster-cert", "waiting-replication-cert", "waiting-pgbouncer", "-certs")
-        )
+        return found.get("reason") == "TLSSecretsMissing" and all(one in found["message"] for one in missing)
 
     until("it says what it waits for", told, 60, waiting.explain)
     assert waiting.pods() == []
+
+    server = authority.tls(naming.primary(name))
+    pool = authority.tls(pooler_host(name, kubectl.namespace))
+    domain = f"{kubectl.namespace}.svc"
+    host = naming.pod_host(instance, name)
+    rest = authority.tls(host, f"{host}.{domain}", f"{host}.{domain}.cluster.local")
+    put(kubectl, naming.cluster_certificate(name), server)
+    put(kubectl, naming.replication_certificate(name), authority.tls(naming.REPLICATION_USER))
+    put(kubectl, naming.pgbouncer(name), {f"pgbouncer-frontend.{key}": pool[file] for key, file in FRONT})
+    certificates = {"dns.crt": rest["tls.crt"], "dns.key": rest["tls.key"], "patroni.ca-roots": rest["ca.crt"]}
+    put(kubectl, naming.instance_certificates(instance), certificates)
+    waiting.wait_ready()
+    assert waiting.secret(naming.cluster_certificate(name)) == server, "taken as it is"
+    assert kubectl.find("secret", naming.cluster_ca(name)) is None, "nothing was made"
     assert cluster.is_ready()
+
+
+REPLACING = (
+    test_a_paused_pooler_holds_queries_also_after_a_restart,
+    test_files_variables_and_containers_of_the_author_s_reach_the_pooler,
+)
