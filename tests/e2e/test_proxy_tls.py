@@ -227,11 +227,11 @@ def test_files_variables_and_containers_of_the_author_s_reach_the_pooler(
     }
 
     def edit(spec: Manifest) -> None:
-        bouncer(spec) |= {
-            "config": {"files": [{"configMap": {"name": "my-files"}}]},
-            "envFrom": [{"secretRef": {"name": "my-environment"}}],
-            "sidecars": [helper],
-        }
+        bouncer(spec).update(
+            config={"files": [{"configMap": {"name": "my-files"}}]},
+            envFrom=[{"secretRef": {"name": "my-environment"}}],
+            sidecars=[helper],
+        )
 
     cluster.change(edit)
     names = {"pgbouncer", "helper"}
@@ -308,8 +308,8 @@ def test_a_cluster_of_the_author_s_certificates_only_waits_for_them(
     put(kubectl, naming.cluster_certificate(name), server)
     put(kubectl, naming.replication_certificate(name), authority.tls(naming.REPLICATION_USER))
     put(kubectl, naming.pgbouncer(name), {f"pgbouncer-frontend.{key}": pool[file] for key, file in FRONT})
-    certificates = {"dns.crt": rest["tls.crt"], "dns.key": rest["tls.key"], "patroni.ca-roots": rest["ca.crt"]}
-    put(kubectl, naming.instance_certificates(instance), certificates)
+    own = {"dns.crt": rest["tls.crt"], "dns.key": rest["tls.key"], "patroni.ca-roots": rest["ca.crt"]}
+    put(kubectl, naming.instance_certificates(instance), own)
     waiting.wait_ready()
     assert waiting.secret(naming.cluster_certificate(name)) == server, "taken as it is"
     assert kubectl.find("secret", naming.cluster_ca(name)) is None, "nothing was made"
