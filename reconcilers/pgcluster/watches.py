@@ -174,4 +174,6 @@ def watches(memories: Mapping[Key, Memory]) -> tuple[Watch, ...]:
     strangers = Watch(
         kinds.SECRET_METADATA, to_keys=readers, selector=f"!{labels.CLUSTER}", trim=_forget_all_but_version
     )
-    return (*WATCHES, strangers)
+    # One that belongs to another cluster, which two sites of the same data may share.
+    others = Watch(kinds.SECRET, to_keys=readers, selector=labels.ANY_CLUSTER, keep=_differs(_spec))
+    return (*WATCHES, strangers, others)

@@ -176,6 +176,8 @@ async def test_changes_of_strangers_are_heard_without_what_is_in_them(
 def test_a_secret_wakes_the_clusters_that_read_it() -> None:
     reader, other = (Key("PerconaPGCluster", "ns1", name) for name in ("reader", "other"))
     memories = {reader: Memory(secrets=frozenset({"theirs"})), other: Memory()}
-    [one] = [one for one in watches(memories) if one.kind == kinds.SECRET_METADATA]
-    assert list(one.to_keys({"metadata": {"namespace": "ns1", "name": "theirs"}})) == [reader]
-    assert list(one.to_keys({"metadata": {"namespace": "ns2", "name": "theirs"}})) == []
+    strangers, others = watches(memories)[-2:]
+    assert (strangers.kind, others.kind) == (kinds.SECRET_METADATA, kinds.SECRET)
+    for one in (strangers, others):
+        assert list(one.to_keys({"metadata": {"namespace": "ns1", "name": "theirs"}})) == [reader]
+        assert list(one.to_keys({"metadata": {"namespace": "ns2", "name": "theirs"}})) == []
