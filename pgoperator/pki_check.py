@@ -13,18 +13,19 @@ Certificates = Sequence[x509.Certificate]
 
 
 def flaw_of_leaf(
-    cert: bytes, key: bytes, now: datetime, *, common_name: str = "", host: str = ""
+    cert: bytes, key: bytes, now: datetime, *, common_name: str = "", host: str = "", file: str = "tls"
 ) -> str | None:
     """Why a certificate (with what signed it after it) and its key cannot be served; None when they can.
 
     `common_name`: the name it must carry, for a client. `host`: a name it must be valid for, for a server.
+    `file`: how the two are called, without `.crt` and `.key`.
     """
     chain = _read(cert)
     if not chain:
-        return "tls.crt is not a certificate in PEM form"
-    if (mismatch := _flaw_of_key(key, chain[0], "tls")) is not None:
+        return f"{file}.crt is not a certificate in PEM form"
+    if (mismatch := _flaw_of_key(key, chain[0], file)) is not None:
         return mismatch
-    if (past := _flaw_of_life(chain[0], "tls.crt", now)) is not None:
+    if (past := _flaw_of_life(chain[0], f"{file}.crt", now)) is not None:
         return past
     names = [str(name.value) for name in chain[0].subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
     if common_name and names != [common_name]:

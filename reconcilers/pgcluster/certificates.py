@@ -1,6 +1,7 @@
 """The certificates in the Secrets of a cluster: kept while they are sound, issued or copied when not."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -9,12 +10,22 @@ from pgoperator.api.security import TLS
 from pgoperator.errors import InvalidSpec
 from reconcilers.pgcluster.brought import INVALID, MISSING, TLS_FILES, Files
 from reconcilers.pgcluster.credentials import Data, Wanted
+from reconcilers.pgcluster.problems import Problem
 
 AUTHORITY = "postgres-operator-ca"
 SHORTEST_LIFE = timedelta(hours=1)
 """Certificates are looked at every ten minutes, and renewed when a third of their life is left."""
 
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+# How certificates are called in our Secrets, without `.crt`.
+_FILES = (
+    "tls",
+    "dns",
+    "pgbackrest-server",
+    "pgbackrest-client",
+    "pgbackrest-repo-host",
+    "pgbouncer-frontend",
+)
 _FRONT = ("pgbouncer-frontend.crt", "pgbouncer-frontend.key", "pgbouncer-frontend.ca-roots")
 
 
@@ -94,15 +105,12 @@ class Issuer:
             )
 
     def pair(
-        self, secret: str, old: Data, keys: tuple[str, str], common_name: str, dns: list[str], *, backup: bool
+        self, old: Data, keys: tuple[str, str], common_name: str, dns: list[str], *, backup: bool
     ) -> pki.Pair:
         """The pair under these keys (certificate, key), kept while it is sound."""
         pair = pki.Pair(old.get(keys[0], b""), old.get(keys[1], b""))
         if self.ca is None:
-            flaw = pki_check.flaw_of_leaf(pair.cert, pair.key, self.now)
-            if flaw is None:
-                return pair
-            raise InvalidSpec(f"Secret {secret!r}, {keys[0]} and its key: {flaw}", reason=INVALID)
+            return pair
         life = self.lives.pgbackrest if backup else self.lives.leaf
         flaw = pki.flaw(pair, self.ca.cert, common_name=common_name, dns_names=dns, now=self.now, life=life)
         if flaw is None:
@@ -114,6 +122,19 @@ class Issuer:
     def roots(self, old: Data, key: str) -> bytes:
         """What others shall trust."""
         return old[key] if self.ca is None else self.ca.cert
+
+
+def flaws(found: Mapping[str, Data], now: datetime) -> tuple[Problem, ...]:
+    """What is wrong with certificates that the author made in place of ours; they are served as they are."""
+    return tuple(
+        Problem(INVALID, f"Secret {secret!r}: {flaw}")
+        for secret, data in sorted(found.items())
+        for file in _FILES
+        if f"{file}.crt" in data
+        and (
+            flaw := pki_check.flaw_of_leaf(data[f"{file}.crt"], data.get(f"{file}.key", b""), now, file=file)
+        )
+    )
 
 
 def certificate_authority(
@@ -162,7 +183,7 @@ def _tls_secret(
     def wanted(old: Data) -> dict[str, bytes]:
         if files is None:
             issuer.demand(secret, old, *TLS_FILES)
-            pair = issuer.pair(secret, old, TLS_FILES[:2], dns[0], dns, backup=False)
+            pair = issuer.pair(old, TLS_FILES[:2], dns[0], dns, backup=False)
             trusted = roots or old.get("ca.crt") or issuer.roots(old, "ca.crt")
             return dict(old) | {"tls.crt": pair.cert, "tls.key": pair.key, "ca.crt": trusted}
         if files.problem is None:
@@ -185,7 +206,7 @@ def instance_certificates(issuer: Issuer, instance: str, *, backups: bool = True
         issuer.demand(
             secret, old, "dns.crt", "dns.key", "patroni.ca-roots", *(server_keys if backups else ())
         )
-        rest = issuer.pair(secret, old, ("dns.crt", "dns.key"), dns[0], dns, backup=False)
+        rest = issuer.pair(old, ("dns.crt", "dns.key"), dns[0], dns, backup=False)
         result = dict(old) | {
             "dns.crt": rest.cert,
             "dns.key": rest.key,
@@ -193,7 +214,7 @@ def instance_certificates(issuer: Issuer, instance: str, *, backups: bool = True
             "patroni.crt-combined": rest.key + rest.cert,
         }
         if backups or issuer.ca is not None:
-            server = issuer.pair(secret, old, server_keys, dns[0], dns, backup=True)
+            server = issuer.pair(old, server_keys, dns[0], dns, backup=True)
             result |= {"pgbackrest-server.crt": server.cert, "pgbackrest-server.key": server.key}
         return result
 
@@ -214,8 +235,8 @@ def pgbackrest_certificates(issuer: Issuer, uid: str) -> Wanted:
 
     def wanted(old: Data) -> dict[str, bytes]:
         issuer.demand(secret, old, "pgbackrest.ca-roots", *client_keys, *server_keys)
-        client = issuer.pair(secret, old, client_keys, pgbackrest_client(uid), [], backup=True)
-        server = issuer.pair(secret, old, server_keys, dns[0], dns, backup=True)
+        client = issuer.pair(old, client_keys, pgbackrest_client(uid), [], backup=True)
+        server = issuer.pair(old, server_keys, dns[0], dns, backup=True)
         return dict(old) | {
             "pgbackrest.ca-roots": issuer.roots(old, "pgbackrest.ca-roots"),
             "pgbackrest-client.crt": client.cert,
@@ -241,7 +262,7 @@ def pooler_certificate(issuer: Issuer, files: Files | None = None, trusted: tupl
     def wanted(old: Data) -> dict[str, bytes]:
         if files is None:
             issuer.demand(secret, old, *_FRONT)
-            pair = issuer.pair(secret, old, (cert, key), dns[0], dns, backup=False)
+            pair = issuer.pair(old, (cert, key), dns[0], dns, backup=False)
             root = issuer.roots(old, roots)
         elif files.problem is None:
             pair, root = pki.Pair(files.data["tls.crt"], files.data["tls.key"]), files.data["ca.crt"]

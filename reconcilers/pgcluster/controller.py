@@ -22,7 +22,6 @@ from pgoperator.runtime.result import Done, Result, Wait
 from reconcilers.pgcluster import (
     backups,
     bootstrap,
-    brought,
     certificates,
     conditions,
     consent,
@@ -193,9 +192,7 @@ async def _view(ctx: Context, cluster: PGCluster, manifest: Manifest, memory: Me
     domain = cluster.spec.cluster_service_dns_suffix or ctx.settings.cluster_domain
     names = certificates.Names(name, namespace, domain)
     # Noted before they are read: a change after that wakes the cluster again.
-    memory.secrets = frozenset(
-        {*brought.names(cluster), *secrets.expected(cluster, planned), *references.secrets(cluster)}
-    )
+    memory.secrets = references.secrets(cluster, planned)
     found = await secrets.complete(ctx, cluster, names, planned, now)
     return View(
         cluster=cluster,

@@ -11,7 +11,7 @@ as they are in the API server: they are not ours, and the store does not hold wh
 import asyncio
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from pgoperator.api.cluster import PGCluster
 from pgoperator.context import Context
@@ -19,9 +19,10 @@ from pgoperator.kube import kinds
 from pgoperator.kube.errors import NotFound
 from pgoperator.kube.manifest import Kind, Manifest
 from pgoperator.runtime.result import Wait
-from reconcilers.pgcluster import extras
+from reconcilers.pgcluster import brought, extras
 from reconcilers.pgcluster.problems import Problem
-from reconcilers.pgcluster.view import Reference, View
+from reconcilers.pgcluster.secrets import expected
+from reconcilers.pgcluster.view import Planned, Reference, View
 
 # Nothing tells when an object of the user appears that is not labelled as ours.
 SECONDS = 15.0
@@ -63,13 +64,18 @@ def awaited(view: View) -> list[Wait]:
     ]
 
 
-def secrets(cluster: PGCluster) -> Iterator[str]:
-    """The names of all Secrets that pods refer to."""
-    for part in extras.parts(cluster.spec):
-        yield from (use.reference.name for use in extras.uses(part) if use.reference.kind == "Secret")
-    for _, kind, reference in _references(cluster):
-        if kind == kinds.SECRET:
-            yield str(reference.get("name", ""))
+def secrets(cluster: PGCluster, planned: Sequence[Planned]) -> frozenset[str]:
+    """The names of all Secrets of the author's that a pass looks at."""
+    variables = (use.reference for part in extras.parts(cluster.spec) for use in extras.uses(part))
+    files = (one for _, kind, one in _references(cluster) if kind == kinds.SECRET)
+    return frozenset(
+        {
+            *brought.names(cluster),
+            *expected(cluster, planned),
+            *(one.name for one in variables if one.kind == kinds.SECRET.kind),
+            *(str(one.get("name", "")) for one in files),
+        }
+    )
 
 
 async def missing(ctx: Context, cluster: PGCluster) -> list[Problem]:

@@ -52,7 +52,8 @@ async def complete(
     )
     for (meta, _), answer in zip(every, _refused_together(answers), strict=True):
         found[meta["name"]] = answer
-    return Secrets(found, by_user, brought.problems)
+    theirs = certificates.flaws(found, now) if ca is None else ()
+    return Secrets(found, by_user, (*brought.problems, *theirs))
 
 
 def _refused_together(answers: Sequence[Data | BaseException]) -> list[Data]:

@@ -211,9 +211,12 @@ def test_a_pair_that_does_not_fit_is_told() -> None:
         **made["cluster1-pgbackrest"],
         "pgbackrest-client.key": made["cluster1-pgbackrest"]["pgbackrest-repo-host.key"],
     }
-    with pytest.raises(InvalidSpec, match=r"'cluster1-pgbackrest', pgbackrest-client\.crt") as refused:
-        all_secrets(Brought(), made, **ONLY)
-    assert refused.value.reason == "TLSSecretsInvalid"
+    taken = all_secrets(Brought(), made, **ONLY)
+    assert taken == made, "the cluster goes on with what it has"
+    [problem] = certificates.flaws(taken, NOW)
+    assert problem.reason == "TLSSecretsInvalid"
+    assert "'cluster1-pgbackrest': pgbackrest-client.key does not belong" in problem.message
+    assert len(certificates.flaws(taken, NOW + 400 * DAY)) > 5
 
 
 def test_the_author_may_bring_some_by_reference() -> None:
