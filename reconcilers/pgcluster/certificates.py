@@ -126,15 +126,13 @@ class Issuer:
 
 def flaws(found: Mapping[str, Data], now: datetime) -> tuple[Problem, ...]:
     """What is wrong with certificates that the author made in place of ours; they are served as they are."""
-    return tuple(
-        Problem(INVALID, f"Secret {secret!r}: {flaw}")
-        for secret, data in sorted(found.items())
-        for file in _FILES
-        if f"{file}.crt" in data
-        and (
-            flaw := pki_check.flaw_of_leaf(data[f"{file}.crt"], data.get(f"{file}.key", b""), now, file=file)
-        )
-    )
+    result = []
+    for secret, data in sorted(found.items()):
+        for file in (file for file in _FILES if f"{file}.crt" in data):
+            cert, key = data[f"{file}.crt"], data.get(f"{file}.key", b"")
+            if flaw := pki_check.flaw_of_leaf(cert, key, now, file=file):
+                result.append(Problem(INVALID, f"Secret {secret!r}: {flaw}"))
+    return tuple(result)
 
 
 def certificate_authority(
