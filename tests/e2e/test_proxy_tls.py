@@ -60,6 +60,13 @@ def bouncer(spec: Manifest) -> Manifest:
     return found
 
 
+def only_pooler(cluster: Cluster) -> Manifest:
+    """The pod of pgBouncer; while one replaces another, there is no such."""
+    found = cluster.poolers()
+    assert len(found) == 1, [pod["metadata"]["name"] for pod in found]
+    return found[0]
+
+
 def test_certificates_of_the_author_are_served_and_follow_their_secrets(
     cluster: Cluster, client: Client, kubectl: Kubectl, authority: Authority
 ) -> None:
@@ -167,11 +174,11 @@ def test_a_paused_pooler_holds_queries_also_after_a_restart(
     until("it is paused", is_paused, SECONDS, cluster.explain)
     assert is_held()
     assert cluster.is_ready()
-    [old] = cluster.poolers()
+    old = only_pooler(cluster)
     kubectl.delete("pod", old["metadata"]["name"])
 
     def is_replaced() -> bool:
-        return [p["metadata"]["uid"] for p in cluster.poolers()] != [old["metadata"]["uid"]] and is_paused()
+        return only_pooler(cluster)["metadata"]["uid"] != old["metadata"]["uid"] and is_paused()
 
     until("its successor is paused, too", is_replaced, SECONDS, cluster.explain)
     cluster.wait_ready()
@@ -218,8 +225,7 @@ def test_files_variables_and_containers_of_the_author_s_reach_the_pooler(
     ini = {"pgbouncer.ini": "stats_period = 77\n", "note.txt": "x"}
     kubectl.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "my-files"}, "data": ini})
     put(kubectl, "my-environment", {"COLOUR": "red"})
-    [pod] = cluster.poolers()
-    container = pod["spec"]["containers"][0]
+    container = only_pooler(cluster)["spec"]["containers"][0]
     helper = {
         **{key: container[key] for key in ("image", "securityContext")},
         "name": "helper",
@@ -236,9 +242,8 @@ def test_files_variables_and_containers_of_the_author_s_reach_the_pooler(
     cluster.change(edit)
     names = {"pgbouncer", "helper"}
 
-    def replaced() -> Manifest | None:
-        [one] = cluster.poolers()
-        return one if {c["name"] for c in one["spec"]["containers"]} == names else None
+    def replaced() -> bool:
+        return {c["name"] for c in only_pooler(cluster)["spec"]["containers"]} == names
 
     until("the pod has what was added", replaced, SECONDS, cluster.explain)
     cluster.wait_ready()
@@ -252,7 +257,7 @@ def test_files_variables_and_containers_of_the_author_s_reach_the_pooler(
     assert "stats_period|77|" in shown, "the author's file is included"
 
     def colour() -> str:
-        [one] = cluster.poolers()
+        one = only_pooler(cluster)
         return kubectl.exec(one["metadata"]["name"], "printenv", "COLOUR", container="pgbouncer").strip()
 
     assert colour() == "red"
