@@ -32,11 +32,20 @@ ROLE_REPLICA = "replica"
 ROLE_PGBOUNCER = "pgbouncer"
 ROLE_PGUSER = "pguser"
 ROLE_PGDATA = "pgdata"
+ROLE_PGWAL = "pgwal"
+ROLE_TABLESPACE = "tablespace"
+ROLE_SIDECAR = "sidecar"
 DATA_POSTGRES = "postgres"
 DATA_PGBACKREST = "pgbackrest"
 
 DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 BOOTSTRAP_RESTORE = PERCONA + "cluster-bootstrap-restore"
+# On a pod: a digest of the Secrets and ConfigMaps that its variables are taken from.
+REFERENCED = PERCONA + "referenced-hash"
+# On a user's Secret that the operator made; one that it found does not have it.
+GENERATED = PERCONA + "generated"
+# On a pod of pgBouncer: whether it was last told to hold queries back, or to let them go.
+POOLER = PERCONA + "pgbouncer-state"
 # On a data volume: when its instance was stopped as the primary of a cluster that was deleted.
 LAST_PRIMARY = PERCONA + "last-primary"
 

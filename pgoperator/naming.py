@@ -139,6 +139,11 @@ def cluster_ca(cluster: str) -> str:
     return f"{cluster}-cluster-ca-cert"
 
 
+def custom_ca(cluster: str) -> str:
+    """Secret with a copy of the author's own certificate authority."""
+    return f"{cluster}-custom-ca-cert"
+
+
 def cluster_certificate(cluster: str) -> str:
     """Secret of PostgreSQL's server certificate."""
     return f"{cluster}-cluster-cert"

@@ -23,6 +23,9 @@ from pgoperator.errors import InvalidSpec
 LONGEST_COMMON_NAME = 64
 """Characters a common name may have: ub-common-name of RFC 5280, appendix A.1."""
 
+CA_LIFE = timedelta(days=3650)
+LEAF_LIFE = timedelta(days=365)
+
 _SKEW = timedelta(hours=1)
 """Not-before lies this far in the past, so that a node with a slow clock accepts a fresh certificate."""
 
@@ -46,15 +49,32 @@ class Pair:
     key: bytes
 
 
-def new_ca(common_name: str, now: datetime, *, days: int = 3650) -> Pair:
+def new_ca(common_name: str, now: datetime, *, life: timedelta = CA_LIFE) -> Pair:
     """Make a self-signed CA that may sign leaves only (path length 0)."""
-    key = ec.generate_private_key(ec.SECP256R1())
+    return _self_signed(ec.generate_private_key(ec.SECP256R1()), common_name, now, life)
+
+
+def renewed_ca(ca: Pair, common_name: str, now: datetime, *, life: timedelta = CA_LIFE) -> Pair:
+    """The CA with a new term under its own key and name, if it is one of ours and two thirds are over.
+
+    What it signed is valid under the new certificate as under the old one, so that nobody has to notice.
+    """
+    cert, key = _certificate(ca.cert), _ca_key(ca.key)
+    ours = _name(common_name[:LONGEST_COMMON_NAME])
+    if cert is None or not isinstance(key, ec.EllipticCurvePrivateKey):
+        return ca
+    if not cert.subject == cert.issuer == ours or now < _renew_at(cert):
+        return ca
+    return _self_signed(key, common_name, now, life)
+
+
+def _self_signed(key: ec.EllipticCurvePrivateKey, common_name: str, now: datetime, life: timedelta) -> Pair:
     name = _name(common_name[:LONGEST_COMMON_NAME])
     usage = _key_usage(ca=True)
     builder = (
         _builder(name, key.public_key(), now)
         .issuer_name(name)
-        .not_valid_after(now + timedelta(days=days))
+        .not_valid_after(now + life)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(usage, critical=True)
     )
@@ -67,7 +87,7 @@ def issue(
     common_name: str,
     dns_names: Sequence[str] = (),
     now: datetime,
-    days: int = 365,
+    life: timedelta = LEAF_LIFE,
     client: bool = True,
     server: bool = True,
 ) -> Pair:
@@ -80,7 +100,7 @@ def issue(
     if ca_cert is None or ca_key is None:
         raise InvalidSpec("the CA's certificate or key is not readable PEM", reason="InvalidCA")
     key = ec.generate_private_key(ec.SECP256R1())
-    end = min(now + timedelta(days=days), ca_cert.not_valid_after_utc)
+    end = min(now + life, ca_cert.not_valid_after_utc)
     if end <= now:
         raise InvalidSpec("the CA has expired", reason="InvalidCA")
     builder = (
@@ -103,11 +123,18 @@ def issue(
 
 
 def flaw(
-    pair: Pair, ca_cert: bytes, *, common_name: str, dns_names: Sequence[str], now: datetime
+    pair: Pair,
+    ca_cert: bytes,
+    *,
+    common_name: str,
+    dns_names: Sequence[str],
+    now: datetime,
+    life: timedelta | None = None,
 ) -> str | None:
     """Why the leaf must be issued again, as half a sentence; None when it is to be kept.
 
     The order of names does not matter, so that a leaf issued by another operator is not replaced for it.
+    `life`: how long it shall hold; None takes it as it is.
     """
     cert, ca = _certificate(pair.cert), _certificate(ca_cert)
     if cert is None or ca is None:
@@ -121,6 +148,8 @@ def flaw(
     common = [str(name.value) for name in cert.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
     if common != [_common_name(common_name, dns_names)] or set(_dns_names(cert)) != set(dns_names):
         return "it carries other names"
+    if life is not None and not _holds_for(cert, ca, life):
+        return "it holds for another time than asked for"
     return _life_flaw(cert, now)
 
 
@@ -148,6 +177,13 @@ def renew_at(cert: bytes) -> datetime:
 def _renew_at(cert: x509.Certificate) -> datetime:
     life = cert.not_valid_after_utc - cert.not_valid_before_utc
     return cert.not_valid_before_utc + life * 2 / 3
+
+
+def _holds_for(cert: x509.Certificate, ca: x509.Certificate, life: timedelta) -> bool:
+    """Whether `issue` would have given it this end; another operator's idea of the begin is forgiven."""
+    found = cert.not_valid_after_utc - cert.not_valid_before_utc
+    cut_short = cert.not_valid_after_utc == ca.not_valid_after_utc and found <= life + _SKEW
+    return cut_short or life <= found <= life + _SKEW
 
 
 def _life_flaw(cert: x509.Certificate, now: datetime) -> str | None:

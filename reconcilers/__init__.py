@@ -5,21 +5,23 @@ from pgoperator.runtime.controller import Controller
 from pgoperator.settings import Settings
 from reconcilers import pgbackup
 from reconcilers.pgbackup import PGBackups
-from reconcilers.pgcluster import WATCHES, PGClusters
+from reconcilers.pgcluster import PGClusters
+from reconcilers.pgcluster import watches as cluster_watches
 from reconcilers.pgrestore import PGRestores
 from reconcilers.pgrestore import watches as restore_watches
 
 
 def controllers(settings: Settings) -> tuple[Controller, ...]:
     """The controllers of the operator, one for each kind that it acts on."""
+    clusters = PGClusters()
     restores = PGRestores()
     backups = PGBackups()
     return (
         Controller(
             name="perconapgcluster",
             kind=kinds.PG_CLUSTER,
-            reconcile=PGClusters().reconcile,
-            watches=WATCHES,
+            reconcile=clusters.reconcile,
+            watches=cluster_watches(clusters.memories),
             workers=settings.workers,
         ),
         Controller(

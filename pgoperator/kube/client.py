@@ -17,6 +17,7 @@ FIELD_MANAGER = "pgoperator"
 STATUS_MANAGER = "pgoperator-status"
 PAGE = 100  # objects in one answer: bounds the memory of a list, not its length
 
+_METADATA = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
 _APPLY = "application/apply-patch+yaml"  # JSON is YAML
 _MERGE = "application/merge-patch+json"
 
@@ -65,7 +66,12 @@ class Client:
         params = {"limit": str(PAGE)} | _selectors(labels, fields)
         while True:
             request = Request(
-                "GET", kind.path(namespace), "LIST", params, target=(kind.kind, namespace or "", "")
+                "GET",
+                kind.path(namespace),
+                "LIST",
+                params,
+                target=(kind.kind, namespace or "", ""),
+                accept=_accept(kind, "List"),
             )
             answer = await self.transport.json(request)
             page: Manifests = answer.pop("items") or []
@@ -92,7 +98,12 @@ class Client:
             "timeoutSeconds": str(seconds),
         }
         request = Request(
-            "GET", kind.path(namespace), "WATCH", params, target=(kind.kind, namespace or "", "")
+            "GET",
+            kind.path(namespace),
+            "WATCH",
+            params,
+            target=(kind.kind, namespace or "", ""),
+            accept=_accept(kind),
         )
         async for line in self.transport.lines(request, silence=silence):
             yield parse(line, request.target)
@@ -223,6 +234,11 @@ class Client:
         )
         answer: dict[str, Any] = await self.transport.json(request)
         return answer
+
+
+def _accept(kind: Kind, suffix: str = "") -> str:
+    """Name the form in which the server shall answer."""
+    return _METADATA.format(suffix) if kind.metadata_only else "application/json"
 
 
 def _selectors(labels: str, fields: str) -> dict[str, str]:

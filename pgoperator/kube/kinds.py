@@ -4,6 +4,8 @@ from pgoperator.kube.manifest import Kind, Manifest
 
 POD = Kind("v1", "Pod", "pods")
 SECRET = Kind("v1", "Secret", "secrets")
+# Of Secrets that are not ours: that they exist and change, not what is in them.
+SECRET_METADATA = Kind("v1", "SecretMetadata", "secrets", metadata_only=True)
 CONFIG_MAP = Kind("v1", "ConfigMap", "configmaps")
 SERVICE = Kind("v1", "Service", "services")
 ENDPOINTS = Kind("v1", "Endpoints", "endpoints")

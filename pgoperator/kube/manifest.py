@@ -9,12 +9,16 @@ Manifest = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """How the API server addresses objects of one kind: `Kind("apps/v1", "Deployment", "deployments")`."""
+    """How the API server addresses objects of one kind: `Kind("apps/v1", "Deployment", "deployments")`.
+
+    `metadata_only`: lists and watches ask for metadata, and the server sends nothing else.
+    """
 
     api_version: str
     kind: str
     plural: str
     namespaced: bool = True
+    metadata_only: bool = False
 
     def path(
         self, namespace: str | None = None, name: str | None = None, subresource: str | None = None

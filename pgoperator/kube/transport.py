@@ -42,6 +42,7 @@ class Request:
     content_type: str = "application/json"
     target: tuple[str, str, str] = ("", "", "")
     idempotent: bool = True
+    accept: str = "application/json"
 
 
 class Transport:
@@ -149,7 +150,7 @@ class Transport:
         options: dict[str, Any] = {}
         if silence is not None:
             options["timeout"] = aiohttp.ClientTimeout(total=None, connect=10, sock_read=silence)
-        headers = await self._headers(refresh=refresh)
+        headers = await self._headers(refresh=refresh) | {"Accept": request.accept}
         if request.body is not None:
             headers["Content-Type"] = request.content_type
         url = URL(self._access.server + request.path, encoded=True).with_query(request.params)

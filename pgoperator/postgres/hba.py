@@ -126,10 +126,10 @@ def _structured(rule: Any) -> Record:
     )
     for text in (*record.databases, *record.users, *record.options, *map(str, record.options.values())):
         if _FORBIDDEN.search(text):
-            raise InvalidSpec(f"authentication rule: {text!r} has a line break or NUL")
+            raise _refused(f"authentication rule: {text!r} has a line break or NUL")
     for name in record.options:
         if re.fullmatch(r"[a-z_]+", name) is None:
-            raise InvalidSpec(f"authentication rule: {name!r} cannot be the name of an option")
+            raise _refused(f"authentication rule: {name!r} cannot be the name of an option")
     _check(record.connection, record.method, str(record))
     return record
 
@@ -148,26 +148,26 @@ def _raw(entry: str) -> list[str]:
 
 def _check_raw(text: str) -> None:
     if "\0" in text or text.endswith("\\"):
-        raise InvalidSpec(f"pg_hba line {text!r} has NUL or ends with a backslash")
+        raise _refused(f"pg_hba line {text!r} has NUL or ends with a backslash")
     try:
         words = shlex.split(text.replace("'", r"\'"), comments=True)
     except ValueError:
-        raise InvalidSpec(f"pg_hba line {text!r} has an unclosed quote") from None
+        raise _refused(f"pg_hba line {text!r} has an unclosed quote") from None
     if words[:1] and words[0] in _INCLUDES:
         return
     # Blanks after a comma belong to the list: "all, other" is one field.
     words = re.sub(r",\s+", ",", "\x1f".join(words).replace(",\x1f", ",")).split("\x1f")
     if words[0] not in _CONNECTIONS:
-        raise InvalidSpec(f"pg_hba line {text!r}: {words[0]!r} is not a type of connection")
+        raise _refused(f"pg_hba line {text!r}: {words[0]!r} is not a type of connection")
     position = 3 if words[0] == "local" else 4
     if position == 4 and len(words) > position:  # noqa: PLR2004 - the field of the address is the fourth
         position += _check_address(words[3], words[4], text)
     if len(words) <= position:
-        raise InvalidSpec(f"pg_hba line {text!r} ends before its method")
+        raise _refused(f"pg_hba line {text!r} ends before its method")
     _check(words[0], words[position], text)
     for option in words[position + 1 :]:
         if "=" not in option:
-            raise InvalidSpec(f"pg_hba line {text!r}: option {option!r} is not of the form name=value")
+            raise _refused(f"pg_hba line {text!r}: option {option!r} is not of the form name=value")
 
 
 def _check_address(address: str, following: str, text: str) -> int:
@@ -180,17 +180,17 @@ def _check_address(address: str, following: str, text: str) -> int:
         if mask:
             ipaddress.ip_address(following)
     except ValueError:
-        raise InvalidSpec(f"pg_hba line {text!r}: {address!r} is not an address with a mask") from None
+        raise _refused(f"pg_hba line {text!r}: {address!r} is not an address with a mask") from None
     return int(mask)
 
 
 def _check(connection: str, method: str, text: str) -> None:
     if connection not in _CONNECTIONS:
-        raise InvalidSpec(f"pg_hba line {text!r}: {connection!r} is not a type of connection")
+        raise _refused(f"pg_hba line {text!r}: {connection!r} is not a type of connection")
     if method not in _METHODS:
-        raise InvalidSpec(f"pg_hba line {text!r}: {method!r} is not an authentication method")
+        raise _refused(f"pg_hba line {text!r}: {method!r} is not an authentication method")
     if connection not in _ONLY_ON.get(method, (connection,)):
-        raise InvalidSpec(f"pg_hba line {text!r}: method {method} needs {' or '.join(_ONLY_ON[method])}")
+        raise _refused(f"pg_hba line {text!r}: method {method} needs {' or '.join(_ONLY_ON[method])}")
 
 
 def _get(rule: Any, name: str) -> Any:
@@ -209,6 +209,10 @@ def _name(name: str) -> str:
     if name.startswith("/"):
         return _quote("/^" + re.sub(r"([^A-Za-z0-9_ ])", r"\\\1", name) + "$")
     return _quote(name)
+
+
+def _refused(message: str) -> InvalidSpec:
+    return InvalidSpec(message, reason="AuthenticationRefused")
 
 
 def _quote(text: str) -> str:

@@ -20,6 +20,9 @@ FRONTEND_CA = f"{OWN_DIRECTORY}/frontend-ca.crt"
 FRONTEND_CERT = f"{OWN_DIRECTORY}/frontend-tls.crt"
 FRONTEND_KEY = f"{OWN_DIRECTORY}/frontend-tls.key"
 
+PAUSED = ";; paused"
+"""A comment to pgBouncer; `pgbouncer-pause.sh` acts on it."""
+
 _BASE = {
     "admin_users": ADMIN_USER,
     "auth_file": USERS,
@@ -72,12 +75,14 @@ def ini(
     databases: Mapping[str, str],
     users: Mapping[str, str],
     hba: bool = False,
+    paused: bool = False,
 ) -> str:
     """Text of the file that pgBouncer is started with.
 
     `host` and `port`: the primary's Service. `config_global`, `databases`, `users`: `config.*` of the custom
     resource; global settings win over ours, but the operator's account stays an administrator and `conffile`
     stays this file. `databases` replaces the entry for all. `hba`: rules are in `HBA` (LDAP).
+    `paused`: the first line is that by which the pods' script knows that queries are to be held back.
     """
     settings = {**_BASE, **_RECOVERY, "listen_port": str(listen_port)}
     if hba:
@@ -93,7 +98,8 @@ def ini(
     )
     # The user's file comes first, so that ours wins; as with the original it must not end in another section.
     # A second header would not help: pgBouncer starts every section with the defaults of all its keys.
-    return text.replace("[pgbouncer]\n", f"[pgbouncer]\n%include {USER_CONFIG}\n", 1)
+    text = text.replace("[pgbouncer]\n", f"[pgbouncer]\n%include {USER_CONFIG}\n", 1)
+    return f"{PAUSED}\n{text}" if paused else text
 
 
 def users_txt(entries: Mapping[str, str], extra: Mapping[str, str] | None = None) -> str:

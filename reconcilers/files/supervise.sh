@@ -1,14 +1,16 @@
 #!/bin/bash
 # Run a command as a child, and tell it when the files of a projected volume have changed.
 #
-#   supervise.sh [-s SIGNAL] DIRECTORY... -- COMMAND [ARGUMENT...]
+#   supervise.sh [-s SIGNAL] [-c SCRIPT] DIRECTORY... -- COMMAND [ARGUMENT...]
 #
 # kubelet swaps the link ..data of a ConfigMap or Secret volume for one to a new directory. Within 5 s, or
 # SUPERVISE_SECONDS, the child gets SIGNAL (default HUP). Signals for us go to it; its exit status is ours.
+# SCRIPT, a file for bash, is run with the child's process id at the start and after each change.
 set -u
 
-signal=HUP
+signal=HUP script=''
 if [ "${1-}" = -s ]; then signal=$2; shift 2; fi
+if [ "${1-}" = -c ]; then script=$2; shift 2; fi
 directories=()
 while [ $# -gt 0 ] && [ "$1" != -- ]; do directories+=("$1/..data"); shift; done
 [ $# -gt 1 ] || { echo "usage: supervise.sh [-s SIGNAL] DIRECTORY... -- COMMAND..." >&2; exit 64; }
@@ -29,6 +31,7 @@ watch() {
     local idle i
     trap - TERM HUP USR1
     exec {idle}<> <(:)
+    [ -z "$script" ] || bash "$script" "$child"
     while kill -0 "$child" 2>/dev/null; do
         read -r -t "${SUPERVISE_SECONDS:-5}" -u "$idle"
         for i in "${!directories[@]}"; do
@@ -36,6 +39,7 @@ watch() {
             [ "/proc/self/fd/${descriptors[$i]:-none}" -ef "${directories[$i]}" ] && continue
             remember "$i"
             kill -s "$signal" "$child" 2>/dev/null
+            [ -z "$script" ] || bash "$script" "$child"
         done
     done
 }

@@ -2,7 +2,8 @@
 
 Reading order, which is that of a pass:
 
-* `observe`, `plan`, `secrets` (with `credentials`): what is there, which instances shall be, what they need;
+* `observe`, `plan`, `secrets` (with `brought`, `certificates`, `credentials`): what is there, which instances
+  shall be, what they need;
 * `steps`: `access`, `services`, `configuration`, `repository`, `instances`, `pgbouncer`, `disruption`, each a
   pure function from the `view` to manifests, with `pods` for what their pods share;
 * acts, which change what is not a manifest: `patroni`, `databases`, `scaling`, `stanza`;
@@ -12,6 +13,6 @@ Reading order, which is that of a pass:
 """
 
 from reconcilers.pgcluster.controller import PGClusters
-from reconcilers.pgcluster.watches import WATCHES
+from reconcilers.pgcluster.watches import watches
 
-__all__ = ["WATCHES", "PGClusters"]
+__all__ = ["PGClusters", "watches"]

@@ -17,6 +17,10 @@ from reconcilers.pgcluster.view import View, is_ready
 PATIENCE = timedelta(minutes=10)
 
 SETTLED = "Settled"
+TLS = "TLSSecrets"
+"""How the reasons begin that concern certificates."""
+TLS_READY = "TLSSecretsReady"
+PAUSED = "PGBouncerPaused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,8 @@ class Outcome:
     """Users, databases and the pooler's account are in the database as the CR wants them."""
     stanza_hash: str | None = None
     """Digest of the repositories for which the stanza is known to exist."""
+    poolers: tuple[str, ...] = ()
+    """Pods of pgBouncer that do not hold queries back yet, or still do."""
     book: archive.Book = archive.NO_BACKUPS
     """The backups and their schedules."""
 
@@ -50,8 +56,7 @@ def findings(view: View, outcome: Outcome, missing: list[str]) -> list[Finding]:
         found = [f for f in found if f.type != "Progressing"]
         found.append(Finding("Progressing", False, consent.REASON, consent.MESSAGE))
     if view.secrets:
-        policy = view.cluster.spec.tls.cert_management_policy
-        found.append(Finding("TLSSecretsReady", True, "TLSSecretsFound", f"certManagementPolicy is {policy}"))
+        found.append(_certificates(view))
     if view.cluster.spec.backups.enabled:
         found += [Finding(*fact) for fact in archive.facts(view, outcome.book, outcome.stanza_hash)]
     if view.cluster.spec.pg_bouncer:
@@ -64,6 +69,7 @@ def findings(view: View, outcome: Outcome, missing: list[str]) -> list[Finding]:
                 "a pgBouncer pod is ready" if available else "no pgBouncer pod is ready",
             )
         )
+        found += _paused(view, outcome.poolers)
     pending = [i.pod_name for i in view.observed.instances if i.member.pending_restart]
     if pending:
         message = f"parameters wait for a restart of {', '.join(pending)}"
@@ -78,6 +84,27 @@ def findings(view: View, outcome: Outcome, missing: list[str]) -> list[Finding]:
         reason = "NotImplemented" if ignored else "Overridden"
         found.append(Finding("FieldsIgnored", True, reason, "; ".join(parts)))
     return found
+
+
+def _certificates(view: View) -> Finding:
+    """Whether the certificates are those that are asked for; if not, the last good ones serve on."""
+    bad = [problem for problem in view.unusable if problem.reason.startswith(TLS)]
+    if bad:
+        return Finding(TLS_READY, False, bad[0].reason, "; ".join(problem.message for problem in bad))
+    policy = view.cluster.spec.tls.cert_management_policy
+    return Finding(TLS_READY, True, "TLSSecretsFound", f"certManagementPolicy is {policy}")
+
+
+def _paused(view: View, late: tuple[str, ...]) -> list[Finding]:
+    """Whether pgBouncer holds queries back; nothing when it does not and need not."""
+    names = ", ".join(late)
+    if view.cluster.spec.pg_bouncer and view.cluster.spec.pg_bouncer.paused:
+        if late or not view.observed.pooler_pods:
+            return [
+                Finding(PAUSED, False, "Pausing", f"queries are not held back yet by {names or 'any pod'}")
+            ]
+        return [Finding(PAUSED, True, "Paused", "queries wait in pgBouncer until paused is false")]
+    return [Finding(PAUSED, True, "Resuming", f"queries are still held back by {names}")] if late else []
 
 
 def _summary(view: View, outcome: Outcome, missing: list[str]) -> list[Finding]:
@@ -164,6 +191,8 @@ def refused(previous: PGClusterStatus, generation: int, problem: Problem, now: d
         Finding("Progressing", False, problem.reason, problem.message),
         Finding("Degraded", True, problem.reason, problem.message),
     ]
+    if problem.reason.startswith(TLS):
+        findings.append(Finding(TLS_READY, False, problem.reason, problem.message))
     findings += [
         Finding(c.type, c.status == "True", c.reason, c.message)
         for c in previous.conditions

@@ -164,7 +164,7 @@ def dynamic_configuration(view: View) -> dict[str, Any]:
     own_hba = postgresql.get("pg_hba") or []
     if not isinstance(own_hba, list):
         raise _misshapen("postgresql.pg_hba", "a list of lines")
-    postgresql["pg_hba"] = hba.lines([], own_hba, tls_only=False)
+    postgresql["pg_hba"] = hba.lines(spec.authentication.rules, own_hba, spec.tls_only)
     return config | {"postgresql": postgresql}
 
 

@@ -22,13 +22,15 @@ from pgoperator.runtime.result import Done, Result, Wait
 from reconcilers.pgcluster import (
     backups,
     bootstrap,
+    certificates,
     conditions,
     consent,
-    credentials,
     databases,
     deletion,
     followers,
+    leavers,
     patroni,
+    pausing,
     plan,
     problems,
     references,
@@ -46,9 +48,6 @@ from reconcilers.pgcluster.problems import Problem
 from reconcilers.pgcluster.view import View
 
 log = structlog.get_logger(__name__)
-
-# Nothing tells when an object of the user appears that is not labelled as ours.
-REFERENCE_SECONDS = 15.0
 
 # Kinds whose objects go when they are no longer wanted. Volumes and Secrets never do.
 PRUNABLE: tuple[Kind, ...] = (
@@ -104,22 +103,25 @@ class PGClusters:
         memory = self.memories.setdefault(key_of(manifest), Memory())
         if labels.FINALIZER not in cluster.metadata.finalizers:
             await _hold(ctx, cluster)
-        view = await _view(ctx, cluster, manifest)
+        view = await _view(ctx, cluster, manifest, memory)
         followers.review(view, memory)
         answers = steps.ask_all(view)
         await _apply(ctx, view, answers)
-        waits, found = list(answers.waits), list(answers.problems)
+        waits = [*answers.waits, *references.awaited(view)]
+        found = [*view.unusable, *answers.problems]
         errors = [
             await _attempt(bootstrap.act(ctx, view), waits, found),
             await _attempt(restoring.act(ctx, view), waits, found),
             await _attempt(patroni.act(ctx, view), waits, found),
             await _attempt(databases.act(ctx, view, memory), waits, found),
+            await _attempt(pausing.act(ctx, view, memory), waits, found),
+            await _attempt(leavers.act(ctx, view), waits, found),
             await _attempt(scaling.act(ctx, view, memory), waits, found),
         ]
         found += databases.found(view, memory) + bootstrap.found(ctx, view)
         if not report.all_ready(view):
             found += (absent := await references.missing(ctx, cluster))
-            waits += [Wait(problem.message, REFERENCE_SECONDS) for problem in absent]
+            waits += [Wait(problem.message, references.SECONDS) for problem in absent]
         ours = view.namespace, labels.of_cluster(view.name)
         found += problems.of_pods(ctx.store.select(kinds.POD, *ours))
         found += problems.of_volumes(ctx.store.select(kinds.PVC, *ours))
@@ -128,6 +130,7 @@ class PGClusters:
             problems=tuple(found),
             access_is_current=databases.is_current(view, memory),
             stanza_hash=stanza.known(view),
+            poolers=pausing.waiting(view, memory),
             book=backups.look(ctx, view),
         )
         ready = await _report(ctx, view, outcome, memory)
@@ -178,7 +181,7 @@ async def _hold(ctx: Context, cluster: PGCluster) -> None:
     await ctx.client.merge_patch(kinds.PG_CLUSTER, *where, {"metadata": metadata})
 
 
-async def _view(ctx: Context, cluster: PGCluster, manifest: Manifest) -> View:
+async def _view(ctx: Context, cluster: PGCluster, manifest: Manifest, memory: Memory) -> View:
     """Observe, plan and complete the Secrets: after this, nothing random happens any more."""
     name, namespace = cluster.metadata.name, cluster.metadata.namespace
     observed = observe(ctx.store, namespace, name)
@@ -189,8 +192,10 @@ async def _view(ctx: Context, cluster: PGCluster, manifest: Manifest) -> View:
     planned = restoring.arrange(name, planned, restore, cluster.spec.instance_sets())
     now = ctx.clock()
     domain = cluster.spec.cluster_service_dns_suffix or ctx.settings.cluster_domain
-    names = credentials.Names(name, namespace, domain)
-    found, by_user = await secrets.complete(ctx, cluster, names, planned, now)
+    names = certificates.Names(name, namespace, domain)
+    # Noted before they are read: a change after that wakes the cluster again.
+    memory.secrets = references.secrets(cluster, planned)
+    found = await secrets.complete(ctx, cluster, names, planned, now)
     return View(
         cluster=cluster,
         manifest=manifest,
@@ -198,9 +203,11 @@ async def _view(ctx: Context, cluster: PGCluster, manifest: Manifest) -> View:
         planned=planned,
         settings=ctx.settings,
         now=now,
-        secrets=found,
-        user_secrets=by_user,
+        secrets=found.data,
+        user_secrets=found.by_user,
         restoring=restore,
+        unusable=found.problems,
+        referenced=await references.digests(ctx, cluster),
     )
 
 

@@ -1,18 +1,16 @@
-"""Certificates and passwords: what each Secret of a cluster shall hold, given what it holds already.
+"""Passwords: what the Secrets of users and of the pooler shall hold, given what they hold already.
 
-Here randomness and time enter. What is there and sound is kept, byte for byte; what is missing or has to be
-renewed is made anew. A Secret that the watches do not show is read from the API server before anything is
-made, and written with `create` or with a precondition: a stale view must never replace a password.
+Here randomness enters. What is there and sound is kept, byte for byte; what is missing is made anew. A Secret
+that the watches do not show is read from the API server before anything is made, and written with `create` or
+with a precondition: a stale view must never replace a password.
 """
 
 import base64
 import secrets as random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import datetime
 from urllib.parse import quote
 
-from pgoperator import labels, naming, pki
+from pgoperator import labels, naming
 from pgoperator.api.cluster import PGCluster
 from pgoperator.api.users import User
 from pgoperator.context import Context
@@ -34,142 +32,25 @@ ADDRESSES = frozenset(
 ) | {"dbname"}
 
 
-@dataclass(frozen=True, slots=True)
-class Names:
-    """What certificates are issued for: a cluster's name, namespace and DNS domain."""
+def pooler_accounts(cluster: str, extra: Mapping[str, str] | None = None, *, keep: bool = False) -> Wanted:
+    """Account of pgBouncer itself, its administrator and the list of both, with the author's accounts.
 
-    cluster: str
-    namespace: str
-    domain: str
-
-    def services(self, *services: str) -> list[str]:
-        """Every form of some Services' names."""
-        return [name for s in services for name in naming.service_names(s, self.namespace, self.domain)]
-
-    def pod(self, stateful_set: str) -> list[str]:
-        """Every form of a StatefulSet's pod's name."""
-        return naming.service_names(naming.pod_host(stateful_set, self.cluster), self.namespace, self.domain)
-
-
-def certificate_authority(old: Data, cluster: str, now: datetime) -> dict[str, bytes]:
-    """The cluster's own authority; one that cannot sign is reported, never replaced."""
-    if not old:
-        pair = pki.new_ca("postgres-operator-ca", now)
-        return {"root.crt": pair.cert, "root.key": pair.key}
-    missing = [key for key in ("root.crt", "root.key") if not old.get(key)]
-    if missing:
-        raise InvalidSpec(
-            f"Secret {naming.cluster_ca(cluster)!r} lacks {' and '.join(missing)}: restore the keys, or "
-            "delete the Secret to have a new certificate authority made",
-            reason="SecretInvalid",
-        )
-    if flaw := pki.ca_flaw(pki.Pair(old["root.crt"], old["root.key"])):
-        raise InvalidSpec(f"Secret {naming.cluster_ca(cluster)!r}: {flaw}", reason="SecretInvalid")
-    return dict(old)
-
-
-def _pair(
-    ca: pki.Pair, old: Data, keys: tuple[str, str], *, common_name: str, dns: list[str], now: datetime
-) -> pki.Pair:
-    """The pair under these keys (certificate, key), kept while it is sound."""
-    pair = pki.Pair(old.get(keys[0], b""), old.get(keys[1], b""))
-    if pki.flaw(pair, ca.cert, common_name=common_name, dns_names=dns, now=now) is None:
-        return pair
-    return pki.issue(ca, common_name=common_name, dns_names=dns, now=now)
-
-
-def server_certificate(ca: pki.Pair, names: Names, now: datetime) -> Wanted:
-    """PostgreSQL's server certificate, for the Services under which clients reach it."""
-    dns = names.services(naming.primary(names.cluster), naming.replicas(names.cluster))
-    dns += names.services(naming.patroni_scope(names.cluster))
-    dns.append(f"*.{naming.pods(names.cluster)}.{names.namespace}.svc.{names.domain}")
-    dns.append(f"*.{naming.pods(names.cluster)}.{names.namespace}.svc")
-    return _tls_secret(ca, dns[0], dns, now)
-
-
-def replication_certificate(ca: pki.Pair, now: datetime) -> Wanted:
-    """The client certificate with which replicas log in at their primary."""
-    return _tls_secret(ca, naming.REPLICATION_USER, [naming.REPLICATION_USER], now)
-
-
-def _tls_secret(ca: pki.Pair, common_name: str, dns: list[str], now: datetime) -> Wanted:
-    def wanted(old: Data) -> dict[str, bytes]:
-        pair = _pair(ca, old, ("tls.crt", "tls.key"), common_name=common_name, dns=dns, now=now)
-        return dict(old) | {"tls.crt": pair.cert, "tls.key": pair.key, "ca.crt": ca.cert}
-
-    return wanted
-
-
-def instance_certificates(ca: pki.Pair, names: Names, instance: str, now: datetime) -> Wanted:
-    """Certificates of one instance: Patroni's REST endpoint and the pgBackRest server."""
-    dns = names.pod(instance)
+    `keep`: the author's accounts are not known now; those that are listed stay.
+    """
 
     def wanted(old: Data) -> dict[str, bytes]:
-        rest = _pair(ca, old, ("dns.crt", "dns.key"), common_name=dns[0], dns=dns, now=now)
-        keys = ("pgbackrest-server.crt", "pgbackrest-server.key")
-        server = _pair(ca, old, keys, common_name=dns[0], dns=dns, now=now)
-        return dict(old) | {
-            "dns.crt": rest.cert,
-            "dns.key": rest.key,
-            "patroni.ca-roots": ca.cert,
-            "patroni.crt-combined": rest.key + rest.cert,
-            "pgbackrest-server.crt": server.cert,
-            "pgbackrest-server.key": server.key,
-        }
-
-    return wanted
-
-
-def pgbackrest_client(uid: str) -> str:
-    """The name by which pgBackRest servers of a cluster know their client."""
-    return f"pgbackrest@{uid}"
-
-
-def pgbackrest_certificates(ca: pki.Pair, names: Names, uid: str, now: datetime) -> Wanted:
-    """Client certificate of pgBackRest and the server certificate of the repository host."""
-    client_name, dns = pgbackrest_client(uid), names.pod(naming.repo_host(names.cluster))
-
-    def wanted(old: Data) -> dict[str, bytes]:
-        client_keys = ("pgbackrest-client.crt", "pgbackrest-client.key")
-        client = _pair(ca, old, client_keys, common_name=client_name, dns=[], now=now)
-        server_keys = ("pgbackrest-repo-host.crt", "pgbackrest-repo-host.key")
-        server = _pair(ca, old, server_keys, common_name=dns[0], dns=dns, now=now)
-        return dict(old) | {
-            "pgbackrest.ca-roots": ca.cert,
-            "pgbackrest-client.crt": client.cert,
-            "pgbackrest-client.key": client.key,
-            "pgbackrest-repo-host.crt": server.cert,
-            "pgbackrest-repo-host.key": server.key,
-        }
-
-    return wanted
-
-
-def pooler_secret(ca: pki.Pair, names: Names, now: datetime) -> Wanted:
-    """Account of pgBouncer itself, its administrator and the certificate it shows to clients."""
-    dns = names.services(naming.pgbouncer(names.cluster))
-
-    def wanted(old: Data) -> dict[str, bytes]:
-        front = _pair(
-            ca,
-            old,
-            ("pgbouncer-frontend.crt", "pgbouncer-frontend.key"),
-            common_name=dns[0],
-            dns=dns,
-            now=now,
-        )
-        name = naming.pgbouncer(names.cluster)
+        name = naming.pgbouncer(cluster)
         password = _text(old, "pgbouncer-password", name) or _password("ASCII", POOLER_PASSWORD_LENGTH)
         admin = _text(old, "pgbouncer-admin-password", name) or _password("ASCII", POOLER_PASSWORD_LENGTH)
-        users = pgbouncer.users_txt({naming.POOLER_USER: password, naming.POOLER_ADMIN: admin})
+        users = pgbouncer.users_txt(
+            {naming.POOLER_USER: password, naming.POOLER_ADMIN: admin}, extra
+        ).encode()
+        listed = old.get("pgbouncer-users.txt", b"")
         return dict(old) | {
             "pgbouncer-password": password.encode(),
             "pgbouncer-verifier": _verifier(old.get("pgbouncer-verifier", b""), password),
             "pgbouncer-admin-password": admin.encode(),
-            "pgbouncer-users.txt": users.encode(),
-            "pgbouncer-frontend.ca-roots": ca.cert,
-            "pgbouncer-frontend.crt": front.cert,
-            "pgbouncer-frontend.key": front.key,
+            "pgbouncer-users.txt": listed if keep and listed.startswith(users) else users,
         }
 
     return wanted
@@ -247,7 +128,8 @@ def _verifier(old: bytes, password: str) -> bytes:
 async def ensure(ctx: Context, metadata: Manifest, wanted: Wanted) -> Data:
     """Bring one Secret to what `wanted` says of its data and return it.
 
-    `metadata` has name, namespace and labels. An unchanged Secret costs no request.
+    `metadata` has name, namespace and labels, and annotations for a Secret that is made here. An unchanged
+    Secret costs no request.
     """
     namespace, name = metadata["namespace"], metadata["name"]
     stored = ctx.store.get(kinds.SECRET, namespace, name)

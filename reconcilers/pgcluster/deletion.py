@@ -49,7 +49,9 @@ async def delete(ctx: Context, cluster: PGCluster) -> Result:
         await _delete_all(ctx, kinds.PVC, namespace, claims)
         secrets = await _secrets(ctx, namespace, name)
         await _delete_all(ctx, kinds.SECRET, namespace, (s for s in secrets if _is_user(s)))
-    if labels.FINALIZER_DELETE_SSL in cluster.metadata.finalizers:
+    # What the author made under our names is the author's.
+    made = cluster.spec.tls.cert_management_policy != "userProvidedOnly"
+    if made and labels.FINALIZER_DELETE_SSL in cluster.metadata.finalizers:
         secrets = await _secrets(ctx, namespace, name)
         await _delete_all(ctx, kinds.SECRET, namespace, (s for s in secrets if not _is_user(s)))
     return await _release(ctx, cluster)

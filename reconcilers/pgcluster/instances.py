@@ -5,21 +5,27 @@ import json
 from pgoperator import labels, naming
 from pgoperator.api.instances import InstanceSet
 from pgoperator.kube.manifest import Manifest, annotations_of, name_of
-from reconcilers.pgcluster import pods, repository, restoring
+from reconcilers.pgcluster import extras, pods, repository, restoring
+from reconcilers.pgcluster.extras import Part
 from reconcilers.pgcluster.view import Planned, View
 
 
 def desired(view: View) -> list[Manifest]:
-    """Data volumes and StatefulSets of the planned instances."""
-    sets = {instance_set.name: instance_set for instance_set in view.cluster.spec.instance_sets()}
-    return [m for p in view.planned for m in _of_instance(view, p, sets[p.set_name])]
+    """Volumes and StatefulSets of the planned instances."""
+    spec = view.cluster.spec
+    parts = dict(zip((one.name for one in spec.instance_sets()), extras.of_instances(spec), strict=True))
+    sets = {one.name: one for one in spec.instance_sets()}
+    claims = [claim for part in parts.values() for claim in extras.claims(view, part)]
+    return claims + [
+        m for p in view.planned for m in _of_instance(view, p, sets[p.set_name], parts[p.set_name])
+    ]
 
 
-def _of_instance(view: View, planned: Planned, instance_set: InstanceSet) -> list[Manifest]:
+def _of_instance(view: View, planned: Planned, instance_set: InstanceSet, part: Part) -> list[Manifest]:
     volume = _volume(view, planned, instance_set)
     if not restoring.may_run(view.restoring, planned.name) or _is_held_back(view, planned.name):
         return [volume]
-    return [volume, _stateful_set(view, planned, instance_set)]
+    return [volume, _stateful_set(view, planned, instance_set, part)]
 
 
 def _is_held_back(view: View, name: str) -> bool:
@@ -51,7 +57,7 @@ def _volume(view: View, planned: Planned, instance_set: InstanceSet) -> Manifest
     }
 
 
-def _stateful_set(view: View, planned: Planned, instance_set: InstanceSet) -> Manifest:
+def _stateful_set(view: View, planned: Planned, instance_set: InstanceSet, part: Part) -> Manifest:
     own = labels.instance(view.name, planned.set_name, planned.name) | {labels.DATA: labels.DATA_POSTGRES}
     version = {labels.VERSION: view.cr_version}
     metadata = view.metadata(planned.name, own | version, instance_set.metadata, component="pg")
@@ -60,7 +66,8 @@ def _stateful_set(view: View, planned: Planned, instance_set: InstanceSet) -> Ma
         own | version | {labels.PATRONI: naming.patroni_scope(view.name)},
         instance_set.metadata,
         component="pg",
-        annotations={labels.DEFAULT_CONTAINER: naming.DATABASE_CONTAINER},
+        annotations={labels.DEFAULT_CONTAINER: naming.DATABASE_CONTAINER}
+        | extras.annotations(view, part, *extras.of_pgbackrest(view.cluster.spec)),
     )
     return {
         "apiVersion": "apps/v1",
@@ -75,14 +82,14 @@ def _stateful_set(view: View, planned: Planned, instance_set: InstanceSet) -> Ma
             "revisionHistoryLimit": 0,
             "template": {
                 "metadata": {key: template_metadata[key] for key in ("labels", "annotations")},
-                "spec": _pod(view, planned, instance_set),
+                "spec": _pod(view, planned, instance_set, part),
             },
         },
     }
 
 
-def _pod(view: View, planned: Planned, instance_set: InstanceSet) -> Manifest:
-    containers = [_database(view, planned, instance_set)]
+def _pod(view: View, planned: Planned, instance_set: InstanceSet, part: Part) -> Manifest:
+    containers = [_database(view, planned, instance_set, part)]
     volumes = [
         _certificates(view),
         {
@@ -97,7 +104,8 @@ def _pod(view: View, planned: Planned, instance_set: InstanceSet) -> Manifest:
     if view.cluster.spec.backups.enabled:
         containers.append(repository.server(view, [_data_mount()]))
         volumes += repository.instance_volumes(view, planned)
-    return pods.pod_spec(
+    volumes += [{"name": one.name, **one.volume_source} for one in instance_set.extra_volumes]
+    pod = pods.pod_spec(
         view,
         instance_set,
         containers=containers,
@@ -106,13 +114,24 @@ def _pod(view: View, planned: Planned, instance_set: InstanceSet) -> Manifest:
         selector=pods.database_selector(view.name),
         fs_group=pods.POSTGRES_GROUP,
     )
+    return extras.extend(pod, part)
 
 
 def _data_mount() -> Manifest:
     return {"name": "postgres-data", "mountPath": naming.DATA_PATH}
 
 
-def _database(view: View, planned: Planned, instance_set: InstanceSet) -> Manifest:
+def _added_mounts(instance_set: InstanceSet) -> list[Manifest]:
+    """Where the container `database` has the user's volumes."""
+    own = [
+        {"name": volume.name, **mount.to_manifest()}
+        for volume in instance_set.extra_volumes
+        for mount in volume.mounts
+    ]
+    return own + list(instance_set.volume_mounts)
+
+
+def _database(view: View, planned: Planned, instance_set: InstanceSet, part: Part) -> Manifest:
     spec, patroni = view.cluster.spec, view.cluster.spec.patroni
     mounts = [
         {"name": "cert-volume", "mountPath": naming.TLS_PATH, "readOnly": True},
@@ -130,13 +149,13 @@ def _database(view: View, planned: Planned, instance_set: InstanceSet) -> Manife
         naming.DATABASE_CONTAINER,
         pods.image(view, spec.image, "postgres", spec.postgres_version),
         command=pods.script("database.sh"),
-        env=_environment(view, planned),
+        **extras.variables(part, _environment(view, planned)),
         ports=[
             {"name": naming.POSTGRES_PORT_NAME, "containerPort": spec.port, "protocol": "TCP"},
             {"name": naming.PATRONI_PORT_NAME, "containerPort": patroni.port, "protocol": "TCP"},
         ],
         resources=instance_set.resources,
-        volumeMounts=mounts,
+        volumeMounts=extras.mounted(mounts, _added_mounts(instance_set), part.path),
         # Until Patroni has answered once, nothing is killed: somebody may be repairing the data by hand while
         # `database.sh` sleeps. Should Patroni hang that early, a day is long enough to have noticed.
         startupProbe=_probe("/liveness", periodSeconds=1, failureThreshold=86400),

@@ -50,7 +50,7 @@ def _pod(view: View, command: list[str], extra: Mapping[str, Any]) -> Manifest:
         command=command,
         resources=settings.jobs.resources,
         volumeMounts=[*mounts, repository.CONFIG_MOUNT, pods.SCRIPTS_MOUNT, pods.TMP_MOUNT],
-        **extra,
+        **{**extra, **_variables(view, extra)},
     )
     # The repository host writes to the volumes as well: where only it was given an identity, that is ours.
     security = settings.jobs.security_context or settings.repo_host.security_context
@@ -73,6 +73,13 @@ def _pod(view: View, command: list[str], extra: Mapping[str, Any]) -> Manifest:
     del spec["topologySpreadConstraints"]  # it has no choice of a node
     restart = settings.jobs.restart_policy or "Never"
     return spec | {"restartPolicy": restart, "shareProcessNamespace": False}
+
+
+def _variables(view: View, extra: Mapping[str, Any]) -> Manifest:
+    """Those of pgBackRest everywhere and over them, by name, those of this Job."""
+    general = repository.variables(view, [])
+    own = {one["name"]: one for one in (*general["env"], *extra.get("env", ()))}
+    return {"env": [*own.values()], "envFrom": [*general["envFrom"], *extra.get("envFrom", ())]}
 
 
 def _affinity(view: View) -> Manifest:

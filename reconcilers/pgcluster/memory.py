@@ -29,5 +29,9 @@ class Memory:
     """UIDs of the pods that Patroni last said stream."""
     goals: dict[str, int] = field(default_factory=dict)
     """By UID: the position that a replica has to reach before it follows."""
+    secrets: frozenset[str] = frozenset()
+    """Names of the author's Secrets that the cluster reads."""
+    poolers: dict[tuple[str, int], str] = field(default_factory=dict)
+    """Whether a pod of pgBouncer (uid, restarts) holds queries back: paused or running."""
     retry_at: dict[str, datetime] = field(default_factory=dict)
     """By act: not before then again."""

@@ -2,20 +2,29 @@
 
 from pgoperator import labels, naming
 from pgoperator.api.pooling import PgBouncer
+from pgoperator.errors import InvalidSpec
 from pgoperator.kube.manifest import Manifest
 from pgoperator.postgres import pgbouncer
-from reconcilers.pgcluster import pods, services
+from pgoperator.runtime.result import Wait
+from reconcilers.pgcluster import extras, pods, services
+from reconcilers.pgcluster.extras import Part
 from reconcilers.pgcluster.view import View
 
 _OURS = "~postgres-operator"
+_CERTIFICATE_SECONDS = 60
 
 
-def desired(view: View) -> list[Manifest]:
+def desired(view: View) -> list[Manifest] | Wait:
     """Everything of the pooler; nothing when there is none."""
     pooler = view.cluster.spec.pg_bouncer
     if pooler is None:
         return []
-    return [_config_map(view, pooler), _service(view, pooler), _deployment(view, pooler)]
+    [part] = extras.of_pooler(view.cluster.spec)
+    shared = [*extras.claims(view, part), _config_map(view, pooler), _service(view, pooler)]
+    if not view.secrets[naming.pgbouncer(view.name)].get("pgbouncer-frontend.crt"):
+        # Why, the problem of the author's Secret says.
+        return Wait("pgBouncer has no certificate yet", _CERTIFICATE_SECONDS)
+    return [*shared, _deployment(view, pooler, part)]
 
 
 def _config_map(view: View, pooler: PgBouncer) -> Manifest:
@@ -26,6 +35,7 @@ def _config_map(view: View, pooler: PgBouncer) -> Manifest:
         config_global=pooler.config.global_options,
         databases=pooler.config.databases,
         users=pooler.config.users,
+        paused=pooler.paused,
     )
     metadata = view.metadata(
         naming.pgbouncer(view.name),
@@ -57,7 +67,7 @@ def _service(view: View, pooler: PgBouncer) -> Manifest:
     }
 
 
-def _deployment(view: View, pooler: PgBouncer) -> Manifest:
+def _deployment(view: View, pooler: PgBouncer, part: Part) -> Manifest:
     name, own = naming.pgbouncer(view.name), {labels.ROLE: labels.ROLE_PGBOUNCER}
     own = own | {labels.VERSION: view.cr_version}
     template = view.metadata(
@@ -65,15 +75,15 @@ def _deployment(view: View, pooler: PgBouncer) -> Manifest:
         own,
         pooler.metadata,
         component="pgbouncer",
-        annotations={labels.DEFAULT_CONTAINER: naming.PGBOUNCER_CONTAINER},
+        annotations={labels.DEFAULT_CONTAINER: naming.PGBOUNCER_CONTAINER} | extras.annotations(view, part),
     )
     selector = {"matchLabels": labels.pgbouncer(view.name)}
     spec = pods.pod_spec(
         view,
         pooler,
-        containers=[_container(view, pooler)],
+        containers=[_container(view, pooler, part)],
         volumes=[
-            _config_volume(view),
+            _config_volume(view, pooler),
             {"name": "pgbouncer-logs", "emptyDir": {}},
             pods.scripts_volume(view.name),
             pods.TMP_VOLUME,
@@ -92,13 +102,13 @@ def _deployment(view: View, pooler: PgBouncer) -> Manifest:
             "revisionHistoryLimit": 0,
             "template": {
                 "metadata": {key: template[key] for key in ("labels", "annotations")},
-                "spec": spec,
+                "spec": extras.extend(spec, part),
             },
         },
     }
 
 
-def _container(view: View, pooler: PgBouncer) -> Manifest:
+def _container(view: View, pooler: PgBouncer, part: Part) -> Manifest:
     # The probe speaks PostgreSQL's first bytes: only a process whose event loop turns can answer. That the
     # primary answers too is no part of it: while there is none, clients shall queue here and not be refused.
     check = {"exec": {"command": pods.script("pgbouncer-check.sh")}, "timeoutSeconds": 5}
@@ -107,7 +117,7 @@ def _container(view: View, pooler: PgBouncer) -> Manifest:
         naming.PGBOUNCER_CONTAINER,
         pods.image(view, pooler.image, "pgbouncer"),
         command=pods.script("pgbouncer.sh", pgbouncer.CONFIG),
-        env=[{"name": "PGBOUNCER_PORT", "value": str(pooler.port)}],
+        **extras.variables(part, [{"name": "PGBOUNCER_PORT", "value": str(pooler.port)}]),
         ports=[{"name": naming.PGBOUNCER_PORT_NAME, "containerPort": pooler.port, "protocol": "TCP"}],
         resources=pooler.resources,
         livenessProbe={**check, "periodSeconds": 10, "failureThreshold": 3},
@@ -121,12 +131,12 @@ def _container(view: View, pooler: PgBouncer) -> Manifest:
     )
 
 
-def _config_volume(view: View) -> Manifest:
+def _config_volume(view: View, pooler: PgBouncer) -> Manifest:
     name = naming.pgbouncer(view.name)
     return pods.projected(
         "pgbouncer-config",
         [
-            pods.from_config_map(name, {"pgbouncer.ini": f"{_OURS}.ini", "pgbouncer-empty": "pgbouncer.ini"}),
+            *_files(name, pooler),
             pods.from_secret(
                 name,
                 {
@@ -141,3 +151,29 @@ def _config_volume(view: View) -> Manifest:
         # The image's user is in no group that could be given to the files; nobody else is in the container.
         mode=0o444,
     )
+
+
+def _files(name: str, pooler: PgBouncer) -> list[Manifest]:
+    """Our configuration, and the user's files over the empty one that it includes."""
+    ours, empty = {"pgbouncer.ini": f"{_OURS}.ini"}, {"pgbouncer-empty": "pgbouncer.ini"}
+    files = pooler.config.files
+    if not files:
+        return [pods.from_config_map(name, ours | empty)]
+    paths = [
+        item["path"]
+        for source in files
+        for projection in source.values()
+        if isinstance(projection, dict)
+        for item in projection.get("items") or ()
+    ]
+    if taken := next((path for path in paths if path.startswith(_OURS)), None):
+        raise InvalidSpec(
+            f"spec.proxy.pgBouncer.config.files: the path {taken!r} is in use already", reason=extras.REASON
+        )
+    # Kubernetes refuses a path that is named twice; where whole objects meet, the later one wins.
+    own = "pgbouncer.ini" in paths
+    return [
+        *([] if own else [pods.from_config_map(name, empty)]),
+        *files,
+        pods.from_config_map(name, ours),
+    ]

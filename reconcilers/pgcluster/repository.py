@@ -12,8 +12,8 @@ from pgoperator.api.repositories import Repository
 from pgoperator.errors import InvalidSpec
 from pgoperator.kube.manifest import Manifest
 from pgoperator.postgres import pgbackrest
-from reconcilers.pgcluster import pods
-from reconcilers.pgcluster.credentials import pgbackrest_client
+from reconcilers.pgcluster import extras, pods
+from reconcilers.pgcluster.certificates import pgbackrest_client
 from reconcilers.pgcluster.view import Planned, View
 
 CONFIG_MOUNT: Manifest = {
@@ -38,7 +38,9 @@ def desired(view: View) -> list[Manifest]:
     """ConfigMap, volumes and StatefulSet; nothing while backups are off."""
     if not view.cluster.spec.backups.enabled:
         return []
-    return [_config_map(view), *(_volume(view, repo) for repo in _volumes(view)), _stateful_set(view)]
+    volumes = [_volume(view, repo) for repo in _volumes(view)]
+    claims = [claim for part in extras.of_repo_host(view.cluster.spec) for claim in extras.claims(view, part)]
+    return [_config_map(view), *volumes, *claims, _stateful_set(view)]
 
 
 def _volumes(view: View) -> list[Repository]:
@@ -124,6 +126,12 @@ def _volume(view: View, repo: Repository) -> Manifest:
     }
 
 
+def variables(view: View, ours: list[Manifest]) -> Manifest:
+    """`env` and `envFrom` of a container that runs pgBackRest."""
+    [part] = extras.of_pgbackrest(view.cluster.spec)
+    return extras.variables(part, ours)
+
+
 def server(view: View, mounts: list[Manifest], *, ready_when_listening: bool = False) -> Manifest:
     """The container that runs pgBackRest's TLS server, in instances and at the repository host."""
     settings = view.cluster.spec.backups.pgbackrest
@@ -133,7 +141,7 @@ def server(view: View, mounts: list[Manifest], *, ready_when_listening: bool = F
         naming.PGBACKREST_CONTAINER,
         pods.image(view, settings.image, "pgbackrest"),
         command=pods.script("pgbackrest-server.sh"),
-        env=[{"name": "PGPORT", "value": str(view.cluster.spec.port)}],
+        **variables(view, [{"name": "PGPORT", "value": str(view.cluster.spec.port)}]),
         ports=[{"name": naming.PGBACKREST_PORT_NAME, "containerPort": pgbackrest.PORT, "protocol": "TCP"}],
         resources=settings.containers.pgbackrest.resources
         if not ready_when_listening
@@ -197,6 +205,7 @@ def instance_volumes(view: View, planned: Planned) -> list[Manifest]:
 
 def _stateful_set(view: View) -> Manifest:
     settings, name = view.cluster.spec.backups.pgbackrest, naming.repo_host(view.name)
+    host = extras.of_repo_host(view.cluster.spec)
     own = {labels.PGBACKREST: "", labels.PGBACKREST_DEDICATED: "", labels.DATA: labels.DATA_PGBACKREST}
     own |= {labels.VERSION: view.cr_version}
     metadata = view.metadata(name, own, settings.metadata, component="")
@@ -205,7 +214,7 @@ def _stateful_set(view: View) -> Manifest:
         own,
         settings.metadata,
         component="",
-        annotations={labels.DEFAULT_CONTAINER: naming.PGBACKREST_CONTAINER},
+        annotations={labels.DEFAULT_CONTAINER: naming.PGBACKREST_CONTAINER} | extras.annotations(view, *host),
     )
     mounts, volumes = storage(view)
     volumes += [
@@ -236,7 +245,7 @@ def _stateful_set(view: View) -> Manifest:
             "revisionHistoryLimit": 0,
             "template": {
                 "metadata": {key: template[key] for key in ("labels", "annotations")},
-                "spec": spec,
+                "spec": extras.extend(spec, *host),
             },
         },
     }

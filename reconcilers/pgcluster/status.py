@@ -16,7 +16,7 @@ from pgoperator.api.status import (
     PGClusterStatus,
     PostgresStatus,
 )
-from pgoperator.kube.manifest import Manifest
+from pgoperator.kube.manifest import Manifest, is_deleting
 from reconcilers.pgcluster import archive, followers
 from reconcilers.pgcluster.conditions import Outcome, findings, merged
 from reconcilers.pgcluster.memory import Memory
@@ -32,8 +32,9 @@ def all_ready(view: View) -> bool:
     """Whether every pod that the cluster shall have is there and ready."""
     observed, spec = view.observed, view.cluster.spec
     pods = sum(i.is_ready for i in observed.instances) >= spec.replicas
-    poolers = sum(is_ready(pod) for pod in observed.pooler_pods) >= (
-        spec.pg_bouncer.replicas if spec.pg_bouncer else 0
+    # While pods are replaced, the old ones serve on: what the new one lacks is of interest all the same.
+    poolers = len(observed.pooler_pods) >= (spec.pg_bouncer.replicas if spec.pg_bouncer else 0) and all(
+        is_ready(pod) or is_deleting(pod) for pod in observed.pooler_pods
     )
     return pods and poolers and (not spec.backups.enabled or archive.host_ready(view))
 

@@ -6,15 +6,16 @@ Both are frozen. Nothing here reads a clock, a network or a random number: those
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from pgoperator import labels, naming
 from pgoperator.api.base import CR_VERSION
 from pgoperator.api.cluster import PGCluster
 from pgoperator.kube.manifest import Manifest, annotations_of, is_deleting, labels_of
 from pgoperator.settings import Settings
+from reconcilers.pgcluster.problems import Problem
 
 # Patroni 4 says primary, Patroni 3 said master.
 PRIMARY_ROLES = ("primary", "master")
@@ -136,6 +137,15 @@ class Planned:
     set_name: str
 
 
+class Reference(NamedTuple):
+    """A Secret or ConfigMap of the user, or one key of it."""
+
+    kind: str
+    name: str
+    key: str
+    """Empty for the whole of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Restoring:
     """A restore that decides over the instances: its name and phase, and the instance that is filled."""
@@ -163,6 +173,10 @@ class View:
     user_secrets: Mapping[str, str]
     """The name of the Secret of each user."""
     restoring: Restoring | None = None
+    unusable: tuple[Problem, ...] = ()
+    """What the author brings in Secrets and what cannot be used."""
+    referenced: Mapping[Reference, str] = field(default_factory=dict)
+    """Digests of what the user's variables are taken from; what is missing has none."""
 
     @property
     def cr_version(self) -> str:

@@ -1,6 +1,6 @@
 """Which events wake which cluster."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from pgoperator import labels
@@ -8,6 +8,7 @@ from pgoperator.kube import kinds
 from pgoperator.kube.manifest import Key, Kind, Manifest, annotations_of, controller_of, key_of, labels_of
 from pgoperator.runtime.source import Watch
 from reconcilers.pgcluster import archive
+from reconcilers.pgcluster.memory import Memory
 from reconcilers.pgcluster.view import Member
 
 Keep = Callable[[Manifest | None, Manifest | None], bool]
@@ -153,3 +154,26 @@ WATCHES: tuple[Watch, ...] = (
     _owned(kinds.ROLE_BINDING, _spec),
     _owned(kinds.POD_DISRUPTION_BUDGET, _spec),
 )
+
+
+def _forget_all_but_version(manifest: Manifest) -> None:
+    """Keep of a stranger's Secret only what tells that it changed: annotations may hold its data, too."""
+    names = ("name", "namespace", "uid", "resourceVersion")
+    metadata = {name: value for name, value in manifest["metadata"].items() if name in names}
+    manifest.clear()
+    manifest["metadata"] = metadata
+
+
+def watches(memories: Mapping[Key, Memory]) -> tuple[Watch, ...]:
+    """All watches; `memories` tell which clusters read which Secrets of their authors."""
+
+    def readers(secret: Manifest) -> Iterable[Key]:
+        namespace, name = secret["metadata"]["namespace"], secret["metadata"]["name"]
+        return [k for k, memory in memories.items() if k.namespace == namespace and name in memory.secrets]
+
+    strangers = Watch(
+        kinds.SECRET_METADATA, to_keys=readers, selector=f"!{labels.CLUSTER}", trim=_forget_all_but_version
+    )
+    # One that belongs to another cluster, which two sites of the same data may share.
+    others = Watch(kinds.SECRET, to_keys=readers, selector=labels.ANY_CLUSTER, keep=_differs(_spec))
+    return (*WATCHES, strangers, others)

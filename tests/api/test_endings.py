@@ -245,3 +245,11 @@ async def test_data_and_passwords_stay_unless_a_finalizer_says_otherwise(
     assert "theirs" in claims
     found = {*await world.names(kinds.SECRET)} | ({"claims"} if "cluster1-repo1" in claims else set())
     assert found == kept
+
+
+async def test_certificates_that_the_author_made_are_never_deleted(world: World) -> None:
+    await world.create(secret(TLS, {labels.CERTIFICATE: "postgres-tls"}))
+    one = await cluster(world, labels.FINALIZER_DELETE_SSL)
+    tls = one.spec.tls.model_copy(update={"cert_management_policy": "userProvidedOnly"})
+    await pass_(world, one.model_copy(update={"spec": one.spec.model_copy(update={"tls": tls})}))
+    assert await world.names(kinds.SECRET) == [TLS]

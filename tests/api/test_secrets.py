@@ -21,7 +21,8 @@ from pgoperator.kube.store import Shard, Store
 from pgoperator.postgres import scram
 from pgoperator.settings import Settings
 from reconcilers.pgcluster import credentials, plan, secrets, users
-from reconcilers.pgcluster.credentials import Data, Names
+from reconcilers.pgcluster.certificates import Names
+from reconcilers.pgcluster.credentials import Data
 from reconcilers.pgcluster.view import Observed
 from tests.api.conftest import audit
 from tests.support.views import NOW, cluster_manifest
@@ -96,8 +97,8 @@ class World:
         sizes = {one.name: one.replicas for one in cluster.spec.instance_sets()}
         planned = plan.planned("cluster1", sizes, Observed())
         names = Names("cluster1", self.namespace, "cluster.local")
-        found, _ = await secrets.complete(self.ctx, cluster, names, planned, NOW)
-        return dict(found)
+        found = await secrets.complete(self.ctx, cluster, names, planned, NOW)
+        return dict(found.data)
 
 
 @pytest.fixture

@@ -1,10 +1,13 @@
 """The scripts that run in containers, run for real in temporary folders."""
 
 import asyncio
+import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -111,6 +114,110 @@ def test_each_change_of_a_volume_is_told_once(supervised, tmp_path):
     wait_for(lambda: one.lines.count("SIGUSR1") == 2)
     time.sleep(1)
     assert one.lines[1:] == ["SIGUSR1", "SIGUSR1"]
+
+
+def test_a_script_is_told_the_child_at_the_start_and_after_each_change(supervised, tmp_path):
+    volume, told = tmp_path / "volume", tmp_path / "told"
+    (tmp_path / "hook.sh").write_text(f'echo "$1" >>"{told}"\n')
+    project(volume, 1)
+    one = supervised("-c", tmp_path / "hook.sh", volume)
+    wait_for(lambda: told.exists() and told.read_text())
+    project(volume, 2)
+    wait_for(lambda: len(told.read_text().splitlines()) == 2)
+    child = Path(f"/proc/{one.process.pid}/task/{one.process.pid}/children").read_text().split()
+    first, second = told.read_text().splitlines()
+    assert first == second
+    assert first in child
+    assert one.lines[1:] == ["SIGHUP"]
+
+
+class Bouncer:
+    """A stand-in for pgBouncer that notes its signals, a configuration and what the scripts say of both."""
+
+    def __init__(self, tmp_path: Path, port: int) -> None:
+        self.notes, self.config = tmp_path / "notes", tmp_path / "pgbouncer.ini"
+        self.environment = {
+            "PATH": "/usr/bin:/bin",
+            "TMPDIR": str(tmp_path),
+            "PGBOUNCER_CONFIG": str(self.config),
+            "PGBOUNCER_PORT": str(port),
+        }
+        self.notes.touch()
+        (tmp_path / "child.py").write_text(CHILD.replace('"USR1")', '"USR1", "USR2")'))
+        self.process = subprocess.Popen([sys.executable, tmp_path / "child.py", self.notes])
+        wait_for(self.notes.read_text)
+
+    def say(self, *first: str) -> None:
+        self.config.write_text("\n".join([*first, "[pgbouncer]", ""]))
+
+    def run(self, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["bash", SCRIPTS / script, *arguments],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+
+    def pause(self, signals: str) -> None:
+        """Have the script look at the configuration, after which these signals have come in all."""
+        assert self.run("pgbouncer-pause.sh", str(self.process.pid)).returncode == 0
+        wait_for(lambda: self.notes.read_text().split("\n", 1)[1].split() == signals.split())
+
+    def state(self) -> str:
+        return self.run("pgbouncer-pause.sh").stdout.strip()
+
+
+@pytest.fixture
+def bouncer(tmp_path):
+    """It answers as pgBouncer does, from a thread."""
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def answer() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = server.accept()
+                with connection:
+                    connection.recv(8)
+                    connection.sendall(b"N")
+
+    thread = threading.Thread(target=answer, daemon=True)
+    thread.start()
+    one = Bouncer(tmp_path, server.getsockname()[1])
+    yield one
+    server.shutdown(socket.SHUT_RDWR)
+    server.close()
+    thread.join(timeout=5)
+    one.process.kill()
+    one.process.wait(timeout=5)
+
+
+def test_the_first_line_of_the_configuration_pauses_and_resumes(bouncer):
+    bouncer.say()
+    bouncer.pause("")
+    assert bouncer.run("pgbouncer-check.sh").returncode == 0
+    assert bouncer.state() == "running"
+
+    bouncer.say(";; paused")
+    assert bouncer.run("pgbouncer-check.sh").returncode == 1, "it takes queries that it must not take"
+    bouncer.pause("SIGUSR1")
+    assert bouncer.state() == "paused"
+    assert bouncer.run("pgbouncer-check.sh").returncode == 0
+
+    bouncer.say()
+    bouncer.pause("SIGUSR1 SIGUSR2")
+    assert bouncer.state() == "running"
+    bouncer.pause("SIGUSR1 SIGUSR2")
+
+
+def test_one_that_ends_before_it_listens_is_waited_for_no_longer(bouncer):
+    bouncer.say(";; paused")
+    bouncer.environment["PGBOUNCER_PORT"] = "1"
+    bouncer.process.kill()
+    bouncer.process.wait(timeout=5)
+    assert bouncer.run("pgbouncer-pause.sh", str(bouncer.process.pid)).returncode == 0
+    assert bouncer.state() == "running"
 
 
 def test_hup_is_the_default_and_a_volume_may_come_late(supervised, tmp_path):

@@ -72,7 +72,7 @@ def view(
     people = users.effective(cluster)
     by_user = {u.name: u.secret_name or naming.user_secret(name, u.name) for u in people}
     secrets = {secret: {"verifier": VERIFIER} for secret in by_user.values()}
-    secrets[naming.pgbouncer(name)] = {"pgbouncer-verifier": VERIFIER}
+    secrets[naming.pgbouncer(name)] = {"pgbouncer-verifier": VERIFIER, "pgbouncer-frontend.crt": b"..."}
     return View(
         cluster=cluster,
         manifest=manifest,

@@ -19,12 +19,12 @@ DECISION_LINES = 40
 ARCHITECTURE = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
 PACKAGE = "reconcilers.pgcluster"
 # What every step may read besides the view: shared parts without manifests of their own.
-SHARED = {"view", "pods", "restoring"}
+SHARED = {"view", "pods", "extras", "restoring"}
 # A step that builds part of another's pod, or needs the name by which another is known. Nothing else.
 EXCEPTIONS = {
     "instances": {"repository"},  # pgBackRest's server is a container of the instances' pods
     "pgbouncer": {"services"},  # the fields of `expose` are the same
-    "repository": {"credentials"},  # the name in the client's certificate
+    "repository": {"certificates"},  # the name in the client's certificate
 }
 OUTSIDE = {"pgoperator.context", "pgoperator.metrics", "pgoperator.log", "pgoperator.kube.client"}
 IMPURE = {"time", "random", "secrets", "os", "asyncio", "structlog"}

@@ -118,7 +118,7 @@ def test_renewal_at_two_thirds_of_the_life(ca, leaf):
 
 
 def test_a_leaf_does_not_outlive_its_ca():
-    young = pki.new_ca("x", NOW, days=30)
+    young = pki.new_ca("x", NOW, life=timedelta(days=30))
     leaf = pki.issue(young, common_name="x", now=NOW)
     assert read(leaf).not_valid_after_utc == read(young).not_valid_after_utc
     with pytest.raises(InvalidSpec):

@@ -49,19 +49,24 @@ def test_what_is_set_is_named_with_its_place():
         pmm={"enabled": True, "image": "pmm", "secret": "s", "serverHost": "h"},
         logcollector={"image": "fluentbit"},
         extensions={"pg_cron": {"enabled": True}, "pg_audit": {"enabled": False}},
-        tls={"certManagementPolicy": "userProvidedOnly"},
+        tls={"certManagementPolicy": "auto", "issuerConf": {"name": "ca"}},
     )
     manifest["spec"]["instances"].append(
-        {"name": "two", "dataVolumeClaimSpec": {}, "sidecars": [{"name": "a"}], "env": [{"name": "A"}]}
+        {
+            "name": "two",
+            "dataVolumeClaimSpec": {},
+            "initContainer": {"image": "a"},
+            "containers": {"replicaCertCopy": {"resources": {"limits": {}}}},
+        }
     )
     assert ignored_fields(manifest) == [
         "spec.extensions.pg_cron",
-        "spec.instances[1].env",
-        "spec.instances[1].sidecars",
+        "spec.instances[1].containers",
+        "spec.instances[1].initContainer",
         "spec.logcollector",
         "spec.pause",
         "spec.pmm",
-        "spec.tls",
+        "spec.tls.issuerConf",
     ]
 
 

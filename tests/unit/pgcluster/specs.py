@@ -54,6 +54,48 @@ PLACED: Spec = {
     "metadata": {"labels": {"team": "a"}, "annotations": {"note": "x y"}},
 }
 _HOST = {key: value for key, value in PLACED.items() if key != "metadata"}
+CAREFUL = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "readOnlyRootFilesystem": True,
+    "runAsNonRoot": True,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+
+
+def helper(name: str, *mounts: str, **fields: Any) -> Spec:
+    """A container of the user that mounts each of these volumes under its name."""
+    return {
+        "name": name,
+        "image": "mine/helper:1",
+        "securityContext": CAREFUL,
+        "ports": [],
+        "volumeMounts": [{"name": mount, "mountPath": f"/{mount}"} for mount in mounts],
+        **fields,
+    }
+
+
+# Everything that an instance set takes besides what it is made of.
+ADDED: Spec = {
+    "env": [{"name": "TZ", "value": "UTC"}],
+    "initContainers": [helper("prepare", "shared")],
+    "sidecars": [
+        helper("tail", "shared", "cluster1-notes", "postgres-data", env=[{"name": "A", "value": "b"}])
+    ],
+    "sidecarVolumes": [{"name": "shared", "emptyDir": {}}],
+    "sidecarPVCs": [{"name": "cluster1-notes", "spec": CLAIM}],
+    "extraVolumes": [
+        {
+            "name": "dictionaries",
+            "volumeSource": {"emptyDir": {"sizeLimit": "1Mi"}},
+            "mounts": [
+                {"mountPath": "/dictionaries", "readOnly": True},
+                {"mountPath": "/more", "subPath": "m"},
+            ],
+        }
+    ],
+    "volumeMounts": [{"name": "shared", "mountPath": "/shared"}],
+}
 _TWO_SETS = [
     {"name": "big", "replicas": 2, "dataVolumeClaimSpec": CLAIM, **PLACED},
     {"name": "small", "replicas": 1, "dataVolumeClaimSpec": CLAIM, "minAvailable": 1},
@@ -76,6 +118,45 @@ VARIANTS: dict[str, Spec] = {
                 "users": {"app": "pool_mode=session"},
             },
         )
+    },
+    "pooler-added": {
+        "proxy": pooler(
+            paused=True,
+            customTLSSecret={"name": "mine"},
+            usersSecret={"name": "accounts"},
+            config={
+                "files": [
+                    {"configMap": {"name": "whole"}},
+                    {"secret": {"name": "one", "items": [{"key": "k", "path": "ldap/ca.crt"}]}},
+                ]
+            },
+            env=[{"name": "TZ", "value": "UTC"}],
+            envFrom=[{"secretRef": {"name": "environment", "optional": True}}],
+            sidecars=[helper("exporter", "scratch", "spool")],
+            sidecarVolumes=[{"name": "scratch", "emptyDir": {}}],
+            sidecarPVCs=[{"name": "spool", "spec": CLAIM}],
+        )
+    },
+    "pooler-own-ini": {
+        "proxy": pooler(
+            config={
+                "files": [{"configMap": {"name": "one", "items": [{"key": "k", "path": "pgbouncer.ini"}]}}]
+            }
+        )
+    },
+    "authentication": {
+        "tlsOnly": True,
+        "authentication": {
+            "rules": [
+                {"connection": "host", "method": "scram-sha-256", "databases": ["app"], "users": ["app"]},
+                {
+                    "connection": "hostssl",
+                    "method": "ldap",
+                    "options": {"ldapserver": "ldap.example", "ldapport": 636},
+                },
+                {"connection": "x", "method": "x", "hba": "host all all 10.0.0.0/8 reject"},
+            ]
+        },
     },
     "no-backups": {"backups": {"enabled": False}},
     "s3-only": {
@@ -173,6 +254,16 @@ VARIANTS: dict[str, Spec] = {
     },
     "no-users": {"users": []},
     "version": {"crVersion": "3.1.0"},
+    "added": {
+        "instances": instances(**ADDED),
+        "backups": backups(
+            env=[{"name": "HTTPS_PROXY", "value": "http://proxy.example"}],
+            repoHost={
+                "sidecars": [helper("copy", "cluster1-notes")],
+                "sidecarPVCs": [{"name": "cluster1-notes", "spec": CLAIM}],
+            },
+        ),
+    },
 }
 
 SEEDS = range(25)

@@ -14,15 +14,17 @@ from pgoperator import pki
 from pgoperator.api.cluster import PGCluster
 from pgoperator.errors import InvalidSpec
 from pgoperator.postgres import scram
-from reconcilers.pgcluster import credentials, plan, secrets, users
-from reconcilers.pgcluster.credentials import Data, Names, Wanted
+from reconcilers.pgcluster import certificates, credentials, plan, secrets, users
+from reconcilers.pgcluster.brought import Brought
+from reconcilers.pgcluster.certificates import Issuer, Names
+from reconcilers.pgcluster.credentials import Data, Wanted
 from reconcilers.pgcluster.view import Observed
 from tests.support.views import NOW, cluster_manifest
 from tests.unit.pgcluster.specs import VARIANTS
 
 NAMES = Names("cluster1", "ns1", "cluster.local")
 DAY = timedelta(days=1)
-ROOT = credentials.certificate_authority({}, "cluster1", NOW)
+ROOT = certificates.certificate_authority({}, "cluster1", NOW)
 CA = pki.Pair(ROOT["root.crt"], ROOT["root.key"])
 OTHER_CA = pki.new_ca("other", NOW)
 
@@ -113,7 +115,7 @@ def test_keys_of_others_stay() -> None:
 def test_a_password_that_is_no_text_is_refused_and_nothing_is_made(name: str) -> None:
     wanted: dict[str, Callable[[], object]] = {
         "user": lambda: user_secret({"password": b"\xff\xfe"}),
-        "pooler": lambda: credentials.pooler_secret(CA, NAMES, NOW)({"pgbouncer-password": b"\xff"}),
+        "pooler": lambda: credentials.pooler_accounts("cluster1")({"pgbouncer-password": b"\xff"}),
     }
     with pytest.raises(InvalidSpec, match="not UTF-8") as refused:
         wanted[name]()
@@ -208,37 +210,39 @@ def test_a_cluster_whose_name_is_no_user_s_name_must_list_users() -> None:
 
 # --- certificates --------------------------------------------------------------------------------------
 
-PAIRS: dict[str, tuple[tuple[str, str], Callable[[pki.Pair, Names, datetime], Wanted]]] = {
-    "server": (("tls.crt", "tls.key"), credentials.server_certificate),
-    "replication": (
-        ("tls.crt", "tls.key"),
-        lambda ca, names, now: credentials.replication_certificate(ca, now),
-    ),
-    "patroni": (
-        ("dns.crt", "dns.key"),
-        lambda ca, names, now: credentials.instance_certificates(ca, names, "cluster1-a-bcdf", now),
-    ),
+INSTANCE = "cluster1-a-bcdf"
+PAIRS: dict[str, tuple[tuple[str, str], Callable[[Issuer], Wanted]]] = {
+    "server": (("tls.crt", "tls.key"), lambda i: certificates.server_certificate(i, None, root(i))),
+    "replication": (("tls.crt", "tls.key"), lambda i: certificates.replication_certificate(i, None, root(i))),
+    "patroni": (("dns.crt", "dns.key"), lambda i: certificates.instance_certificates(i, INSTANCE)),
     "pgbackrest-server": (
         ("pgbackrest-server.crt", "pgbackrest-server.key"),
-        lambda ca, names, now: credentials.instance_certificates(ca, names, "cluster1-a-bcdf", now),
+        lambda i: certificates.instance_certificates(i, INSTANCE),
     ),
     "pgbackrest-client": (
         ("pgbackrest-client.crt", "pgbackrest-client.key"),
-        lambda ca, names, now: credentials.pgbackrest_certificates(ca, names, "uid-1", now),
+        lambda i: certificates.pgbackrest_certificates(i, "uid-1"),
     ),
     "repo-host": (
         ("pgbackrest-repo-host.crt", "pgbackrest-repo-host.key"),
-        lambda ca, names, now: credentials.pgbackrest_certificates(ca, names, "uid-1", now),
+        lambda i: certificates.pgbackrest_certificates(i, "uid-1"),
     ),
-    "pooler": (("pgbouncer-frontend.crt", "pgbouncer-frontend.key"), credentials.pooler_secret),
+    "pooler": (("pgbouncer-frontend.crt", "pgbouncer-frontend.key"), certificates.pooler_certificate),
 }
+
+
+def root(issuer: Issuer) -> bytes:
+    assert issuer.ca is not None
+    return issuer.ca.cert
+
+
 every_pair = pytest.mark.parametrize("which", PAIRS)
 
 
 def made(
     which: str, old: Data, *, ca: pki.Pair = CA, names: Names = NAMES, now: datetime = NOW
 ) -> dict[str, bytes]:
-    return PAIRS[which][1](ca, names, now)(old)
+    return PAIRS[which][1](Issuer(ca, names, now))(old)
 
 
 def leaf(which: str, data: Data) -> x509.Certificate:
@@ -306,7 +310,7 @@ def test_keys_of_others_stay_beside_certificates(which: str) -> None:
 
 
 def test_keys_are_those_that_the_original_has() -> None:
-    instance = credentials.instance_certificates(CA, NAMES, "cluster1-a-bcdf", NOW)({})
+    instance = certificates.instance_certificates(Issuer(CA, NAMES, NOW), INSTANCE)({})
     assert set(instance) == {
         *("dns.crt", "dns.key", "patroni.ca-roots", "patroni.crt-combined"),
         *("pgbackrest-server.crt", "pgbackrest-server.key"),
@@ -318,7 +322,6 @@ def test_keys_are_those_that_the_original_has() -> None:
         *("pgbackrest-repo-host.crt", "pgbackrest-repo-host.key"),
     }
     assert set(made("pooler", {})) == {
-        *("pgbouncer-users.txt", "pgbouncer-password", "pgbouncer-verifier", "pgbouncer-admin-password"),
         *("pgbouncer-frontend.ca-roots", "pgbouncer-frontend.crt", "pgbouncer-frontend.key"),
     }
 
@@ -338,7 +341,7 @@ def test_names_are_those_by_which_each_is_asked_for() -> None:
 
 def test_a_cluster_created_anew_gets_a_client_certificate_for_its_new_uid() -> None:
     data = made("pgbackrest-client", {})
-    new = credentials.pgbackrest_certificates(CA, NAMES, "uid-2", NOW)(data)
+    new = certificates.pgbackrest_certificates(Issuer(CA, NAMES, NOW), "uid-2")(data)
     assert common_name(leaf("pgbackrest-client", new)) == "pgbackrest@uid-2"
     assert new["pgbackrest-repo-host.crt"] == data["pgbackrest-repo-host.crt"]
 
@@ -347,7 +350,7 @@ def test_a_cluster_created_anew_gets_a_client_certificate_for_its_new_uid() -> N
 
 
 def test_the_pooler_s_account_is_listed_and_fits_its_verifier() -> None:
-    data = made("pooler", {})
+    data = credentials.pooler_accounts("cluster1")({})
     password, admin = data["pgbouncer-password"].decode(), data["pgbouncer-admin-password"].decode()
     assert len(password) == len(admin) == 32
     assert scram.matches(data["pgbouncer-verifier"].decode(), password)
@@ -358,8 +361,8 @@ def test_the_pooler_s_account_is_listed_and_fits_its_verifier() -> None:
 
 
 def test_the_pooler_s_password_follows_the_secret() -> None:
-    old = made("pooler", {})
-    new = made("pooler", old | {"pgbouncer-password": b"changed"})
+    old = credentials.pooler_accounts("cluster1")({})
+    new = credentials.pooler_accounts("cluster1")(old | {"pgbouncer-password": b"changed"})
     assert new["pgbouncer-password"] == b"changed"
     assert scram.matches(new["pgbouncer-verifier"].decode(), "changed")
     assert b'"_crunchypgbouncer" "changed"' in new["pgbouncer-users.txt"]
@@ -370,7 +373,7 @@ def test_the_pooler_s_password_follows_the_secret() -> None:
 
 
 def test_an_authority_is_made_once() -> None:
-    again = credentials.certificate_authority(ROOT, "cluster1", NOW + 3000 * DAY)
+    again = certificates.certificate_authority(ROOT, "cluster1", NOW + 2000 * DAY)
     assert again == ROOT
     certificate = x509.load_pem_x509_certificate(ROOT["root.crt"])
     assert common_name(certificate) == "postgres-operator-ca"
@@ -394,7 +397,7 @@ def test_an_authority_is_made_once() -> None:
 )
 def test_an_authority_that_cannot_sign_is_told_and_never_replaced(broken: Data, cause: str) -> None:
     with pytest.raises(InvalidSpec, match=cause) as refused:
-        credentials.certificate_authority(broken, "cluster1", NOW)
+        certificates.certificate_authority(broken, "cluster1", NOW)
     assert refused.value.reason == "SecretInvalid"
     assert "cluster1-cluster-ca-cert" in str(refused.value)
 
@@ -412,7 +415,7 @@ def every_secret(**spec: Any) -> dict[str, tuple[dict[str, str], dict[str, bytes
     cluster = parsed(**spec)
     sizes = {one.name: one.replicas for one in cluster.spec.instance_sets()}
     planned = plan.planned("cluster1", sizes, Observed())
-    found = secrets.wanted(cluster, CA, NAMES, planned, NOW)
+    found = secrets.wanted(cluster, Issuer(CA, NAMES, NOW), planned, Brought())
     return {metadata["name"]: (metadata["labels"], want({})) for metadata, want in found}
 
 

@@ -13,7 +13,8 @@ from pgoperator import labels, naming, pki
 from pgoperator.api.cluster import PGCluster
 from pgoperator.kube import kinds
 from pgoperator.kube.manifest import Manifest, labels_of, name_of
-from reconcilers.pgcluster import credentials, plan, secrets, steps
+from reconcilers.pgcluster import certificates, plan, secrets, steps
+from reconcilers.pgcluster.brought import Brought
 from reconcilers.pgcluster.view import View
 from tests.support.pod_security import violations
 from tests.support.views import NAMESPACE, NOW, cluster_manifest, view
@@ -197,10 +198,10 @@ def test_roots_of_file_systems_are_read_only(which: str) -> None:
 
 def made_secrets(one: View) -> dict[str, set[str]]:
     """Name -> keys of every Secret that a pass makes before it asks the steps."""
-    root = credentials.certificate_authority({}, one.name, NOW)
-    names = credentials.Names(one.name, one.namespace, "cluster.local")
+    root = certificates.certificate_authority({}, one.name, NOW)
+    names = certificates.Names(one.name, one.namespace, "cluster.local")
     ca = pki.Pair(root["root.crt"], root["root.key"])
-    wanted = secrets.wanted(one.cluster, ca, names, one.planned, NOW)
+    wanted = secrets.wanted(one.cluster, certificates.Issuer(ca, names, NOW), one.planned, Brought())
     made = {metadata["name"]: set(want({})) for metadata, want in wanted}
     return made | {naming.cluster_ca(one.name): set(root)}
 
@@ -225,10 +226,14 @@ def test_everything_a_pod_mounts_is_there(which: str) -> None:
     manifests = manifests_of(one)
     there = {(m["kind"], name_of(m)): set(m.get("data", {})) for m in manifests}
     there |= {("Secret", name): keys for name, keys in made_secrets(one).items()}
+    bouncer = one.cluster.spec.pg_bouncer
     users_own = {
-        source["secret"]["name"]
-        for source in one.cluster.spec.backups.pgbackrest.configuration
-        if "secret" in source
+        projection["name"]
+        for source in (
+            *one.cluster.spec.backups.pgbackrest.configuration,
+            *(bouncer.config.files if bouncer else ()),
+        )
+        for projection in source.values()
     }
     for _, template in templates(manifests):
         for kind, name, keys in sources(template):

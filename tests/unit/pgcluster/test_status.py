@@ -11,7 +11,7 @@ import pytest
 from pgoperator import labels, naming
 from pgoperator.api.status import PGClusterStatus
 from pgoperator.kube.manifest import Manifest
-from reconcilers.pgcluster import conditions
+from reconcilers.pgcluster import conditions, pausing
 from reconcilers.pgcluster import status as report
 from reconcilers.pgcluster.conditions import PATIENCE, Finding, Outcome
 from reconcilers.pgcluster.memory import Memory
@@ -422,3 +422,61 @@ def test_a_cluster_refused_from_the_start_has_a_status() -> None:
     status = conditions.refused(PGClusterStatus(), 1, Problem("InvalidSpec", "no"), NOW)
     assert words(status) == {"Ready": "False", "Progressing": "False", "Degraded": "True"}
     assert conditions.refused(status, 1, Problem("InvalidSpec", "no"), NOW + MINUTE) == status, "said once"
+
+
+# --- what authors bring, and a pooler that holds queries back ------------------------------------------
+
+BAD = Problem("TLSSecretsInvalid", "spec.secrets.customTLSSecret: Secret 'x': it has expired")
+
+
+def test_a_certificate_that_cannot_be_used_is_told_and_others_are_not_its_matter() -> None:
+    account = Problem("SecretMissing", "spec.proxy.pgBouncer.usersSecret: there is no Secret 'y'")
+    seen = replace(replace(World().view(), secrets={"one": {}}), unusable=(account, BAD))
+    status = report.status(seen, replace(GOOD, problems=seen.unusable), Memory(), ())
+    assert words(status)["TLSSecretsReady"] == "False"
+    assert (reason(status, "TLSSecretsReady"), message(status, "TLSSecretsReady")) == (
+        BAD.reason,
+        BAD.message,
+    )
+    assert words(status)["Degraded"] == "True"
+    assert account.message in message(status, "Degraded")
+
+
+def test_a_cluster_that_waits_for_certificates_says_so_in_their_condition() -> None:
+    status = conditions.refused(told(World()), 2, replace(BAD, reason="TLSSecretsMissing"), NOW)
+    assert (words(status)["TLSSecretsReady"], words(status)["Progressing"]) == ("False", "False")
+    assert reason(status, "TLSSecretsReady") == "TLSSecretsMissing"
+    assert len(status.conditions) == len({c.type for c in status.conditions})
+
+
+@pytest.mark.parametrize(
+    ("paused", "late", "says"),
+    [
+        (True, (), ("True", "Paused")),
+        (True, ("pool-1",), ("False", "Pausing")),
+        (False, ("pool-1",), ("True", "Resuming")),
+        (False, (), None),
+    ],
+)
+def test_a_pooler_is_paused_when_all_its_pods_are(
+    paused: bool, late: tuple[str, ...], says: tuple[str, str] | None
+) -> None:
+    world = World(spec={"proxy": {"pgBouncer": {"replicas": 3, "paused": paused}}})
+    status = told(world, replace(GOOD, poolers=late))
+    found = status.condition("PGBouncerPaused")
+    assert (None if found is None else (found.status, found.reason)) == says
+    if found is not None and late:
+        assert "pool-1" in found.message
+
+
+def test_pods_of_the_pooler_are_waited_for_only_while_they_are_or_were_to_be_paused() -> None:
+    world = World(spec={"proxy": {"pgBouncer": {"replicas": 3}}})
+    assert pausing.waiting(world.view(), Memory()) == ()
+    world.spec["proxy"]["pgBouncer"]["paused"] = True
+    before = told(world, replace(GOOD, poolers=pausing.waiting(world.view(), Memory())))
+    assert reason(before, "PGBouncerPaused") == "Pausing"
+    held = Memory(poolers={(p["metadata"]["uid"], 0): "paused" for p in world.view().observed.pooler_pods})
+    assert pausing.waiting(world.view(), held) == ()
+    world.spec["proxy"]["pgBouncer"]["paused"] = False
+    assert len(pausing.waiting(world.view(before), held)) == 3
+    assert pausing.waiting(world.view(told(World())), held) == ()

@@ -12,6 +12,7 @@ import pytest
 from pgoperator import pki
 from pgoperator.errors import InvalidSpec
 from pgoperator.postgres import pgbouncer, scram, sql
+from reconcilers import files
 
 from .conftest import Server, _drop_privileges
 
@@ -191,3 +192,15 @@ def test_the_program_takes_the_file_and_lets_users_in(server, pooler):
     assert settings["auth_type"] == "scram-sha-256"
     assert settings["default_pool_size"] == "7"
     assert settings["max_client_conn"] == "50"
+
+
+def test_a_paused_pooler_s_file_begins_with_what_the_pods_script_looks_for() -> None:
+    free, held = (
+        pgbouncer.ini(
+            host="h", port=1, listen_port=2, config_global={}, databases={}, users={}, paused=paused
+        )
+        for paused in (False, True)
+    )
+    assert held == f"{pgbouncer.PAUSED}\n{free}"
+    for script in ("pgbouncer-pause.sh", "pgbouncer-check.sh"):
+        assert f'"{pgbouncer.PAUSED}"' in files.read(script)
