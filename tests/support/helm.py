@@ -6,6 +6,7 @@ from pathlib import Path
 import yaml
 
 from local import bins
+from local.versions import KUBERNETES
 from tests.support.kubectl import REPOSITORY, Manifest
 
 CHARTS = REPOSITORY / "charts"
@@ -37,6 +38,7 @@ def render(chart: str, values: Manifest | None = None, *, release: str = "my") -
         release,
         CHARTS / chart,
         "--namespace=databases",
+        f"--kube-version={KUBERNETES}",
         "--values=-",
         stdin=yaml.safe_dump(values or {}),
     )
