@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import yaml
 
-from local import bins
 from pgoperator.api import PGCluster
 from pgoperator.api.ignored import ignored_fields
 from pgoperator.install import rbac
@@ -20,11 +19,6 @@ from tests.unit.charts.original import VALUES
 pytestmark = pytest.mark.api
 OPERATOR, DATABASE = "pg-operator", "pg-db"
 NAME = "my-pg-operator"
-
-
-@pytest.fixture(scope="session", autouse=True)
-def built() -> None:
-    bins.build(["helm"])
 
 
 def of_kind(kind: str, manifests: Iterable[Manifest]) -> list[Manifest]:

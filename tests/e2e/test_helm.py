@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from local import bins, images
+from local import images
 from local.versions import POSTGRES_MAJOR
 from pgoperator.api import GROUP
 from tests.support.clusters import KIND, Cluster, small
@@ -42,7 +42,6 @@ class Helm:
 @pytest.fixture(scope="module")
 def run(kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Helm]:
     """Helm in the module's namespace; its clusters are deleted while their operator lives."""
-    bins.build(["helm"])
     yield Helm(kubectl, tmp_path_factory.mktemp("helm"))
     empty(kubectl)
 

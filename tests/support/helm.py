@@ -17,7 +17,8 @@ class HelmError(Exception):
 
 
 def helm(*arguments: str | Path, stdin: str = "", seconds: float = 120) -> str:
-    """Run Helm and return what it prints."""
+    """Run Helm, built if need be, and return what it prints."""
+    bins.build(["helm"])
     done = subprocess.run(
         [bins.program("helm"), *arguments],
         input=stdin,
