@@ -83,7 +83,7 @@ test-e2e: venv ## Tests on the local Kubernetes of three nodes
 	@$(ON_LOCAL_CLUSTER) $(BIN)/pytest tests/e2e -m "not faults" $(PYTEST_ARGS)
 
 test-faults: venv ## There too: kills, cut nodes, stopped API servers, backups and restores (45 min)
-	@unset KUBECONFIG; $(LOCAL) bins versitygw
+	@unset KUBECONFIG; $(LOCAL) bins versitygw helm
 	@unset KUBECONFIG; $(LOCAL) up --nodes 3
 	@echo "== restore.sh, killed at many moments"
 	@$(BIN)/pytest tests/files/test_restore.py $(PYTEST_ARGS)

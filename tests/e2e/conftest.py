@@ -26,6 +26,7 @@ FAULTS = {
     "test_backup",
     "test_faults",
     "test_faults_synchronous",
+    "test_helm",
     "test_interrupted",
     "test_restore",
     "test_restore_new",
