@@ -72,17 +72,18 @@ test-unit: venv ## Unit tests: no network, no cluster
 	@$(BIN)/pytest tests/unit tests/files --ignore=tests/files/test_restore.py $(PYTEST_ARGS)
 
 test-api: venv ## Tests against a real API server without nodes
-	@$(LOCAL) bins kubernetes etcd
+	@$(LOCAL) bins kubernetes etcd helm
 	@echo "== API tests"
 	@$(BIN)/pytest tests/api $(PYTEST_ARGS)
 
 test-e2e: venv ## Tests on the local Kubernetes of three nodes
+	@unset KUBECONFIG; $(LOCAL) bins helm
 	@unset KUBECONFIG; $(LOCAL) up --nodes 3
 	@echo "== end-to-end tests"
 	@$(ON_LOCAL_CLUSTER) $(BIN)/pytest tests/e2e -m "not faults" $(PYTEST_ARGS)
 
 test-faults: venv ## There too: kills, cut nodes, stopped API servers, backups and restores (45 min)
-	@unset KUBECONFIG; $(LOCAL) bins versitygw
+	@unset KUBECONFIG; $(LOCAL) bins versitygw helm
 	@unset KUBECONFIG; $(LOCAL) up --nodes 3
 	@echo "== restore.sh, killed at many moments"
 	@$(BIN)/pytest tests/files/test_restore.py $(PYTEST_ARGS)

@@ -20,7 +20,7 @@ def _images(arguments: argparse.Namespace) -> None:
 
 
 def _up(arguments: argparse.Namespace) -> None:
-    install.up(arguments.nodes, with_operator=arguments.operator == "ours")
+    install.up(arguments.nodes, install.from_bundle if arguments.operator == "ours" else None)
 
 
 def _down(_: argparse.Namespace) -> None:

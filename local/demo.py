@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from local import bins, install
+from local.charts import Charts
 from local.console import LocalError, say, step
 from local.paths import MANIFESTS
 from local.shell import output
 
-# The operator of manifests/bundle.yaml acts in its own namespace.
-NAMESPACE = install.NAMESPACE
+# Of its own, beside the operator of `make up`, which acts in another one.
+NAMESPACE = "demo"
 CLUSTER = "cluster1"
 _EXAMPLE = MANIFESTS / "examples" / f"{CLUSTER}.yaml"
 _SECRET = f"{CLUSTER}-pguser-{CLUSTER}"
@@ -56,9 +57,10 @@ def run(nodes: int) -> None:
     """Bring everything up, wait for the example cluster, and use it."""
     if not _EXAMPLE.is_file():
         raise LocalError(f"{_EXAMPLE} is missing")
-    kubectl = Kubectl(install.up(nodes, with_operator=True))
+    charts = Charts(NAMESPACE)
+    kubectl = Kubectl(install.up(nodes, charts.operator))
     with step(f"the PostgreSQL cluster {CLUSTER} in namespace {NAMESPACE}"):
-        kubectl("apply", "--server-side", f"--filename={_EXAMPLE}")
+        charts.cluster(kubectl.config, _EXAMPLE)
         _wait(kubectl)
     with step("a round trip through pgBouncer"):
         answer = _round_trip(kubectl)

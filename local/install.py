@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from local import bins, cluster, images, kubeconfig
 from local.console import LocalError, say, step
@@ -14,62 +14,93 @@ from local.versions import POSTGRES_MAJOR
 
 NAMESPACE = "postgres-operator"
 _BUNDLE = MANIFESTS / "bundle.yaml"
-_RELATED_IMAGES = {
+RELATED_IMAGES = {
     f"RELATED_IMAGE_POSTGRES_{POSTGRES_MAJOR}": images.POSTGRES,
     "RELATED_IMAGE_PGBOUNCER": images.PGBOUNCER_IMAGE,
     "RELATED_IMAGE_PGBACKREST": images.POSTGRES,
 }
-_HASH_ANNOTATION = "pgoperator.local/image"
+HASH_ANNOTATION = "pgoperator.local/image"
 _TIMEOUT = "120s"
 
 
-def up(nodes: int, *, with_operator: bool) -> Path:
+class Installer(Protocol):
+    """Installs the operator, with the images built here on the local cluster."""
+
+    def __call__(self, config: Path, *, local: bool) -> None:
+        """Install it, or bring it up to date, and wait until it is ready."""
+
+
+def up(nodes: int, operator: Installer | None) -> Path:
     """Bring up the cluster and the operator in it; return the kubeconfig to use.
 
     With KUBECONFIG set to another cluster, that one gets the operator, and nothing is built.
     """
     if foreign := kubeconfig.foreign():
-        if with_operator:
-            _install(Path(foreign), local=False)
+        if operator:
+            operator(Path(foreign), local=False)
         return Path(foreign)
-    wanted = (images.PGBOUNCER_IMAGE, images.POSTGRES, *([images.OPERATOR] if with_operator else []))
+    wanted = (images.PGBOUNCER_IMAGE, images.POSTGRES, *([images.OPERATOR] if operator else []))
     cluster.up(nodes, wanted)
-    if with_operator:
-        _install(cluster.SERVER.admin, local=True)
+    if operator:
+        operator(cluster.SERVER.admin, local=True)
     say(f"kubeconfig: {cluster.SERVER.admin}")
     return cluster.SERVER.admin
 
 
-def _install(config: Path, *, local: bool) -> None:
+def from_bundle(config: Path, *, local: bool) -> None:
+    """Install manifests/bundle.yaml."""
     if not _BUNDLE.is_file():
         raise LocalError(f"{_BUNDLE} is missing: `make generate` writes it (or use OPERATOR=none)")
-    kubectl = (bins.kubectl(), f"--kubeconfig={config}", f"--namespace={NAMESPACE}")
-
-    def apply(objects: list[dict[str, Any]]) -> None:
-        text = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
-        output([*kubectl, "apply", "--server-side", "--force-conflicts", "--filename=-"], stdin=text)
-
-    def parsed(source: Path) -> list[dict[str, Any]]:
-        command = ("create", "--dry-run=client", "--output=json", f"--filename={source}")
-        return objects_of(output([*kubectl, *command]))
-
+    kubectl = _kubectl(config, NAMESPACE)
     with step(f"installing the operator into the namespace {NAMESPACE}"):
-        apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}])
-        objects = parsed(_BUNDLE)
+        _apply(kubectl, [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}])
+        objects = parsed(config, _BUNDLE)
         if local:
-            objects = with_local_images(objects, images.recorded_digest(images.ALL[images.OPERATOR]))
+            objects = with_local_images(objects, operator_digest())
         definitions = [item for item in objects if item["kind"] == "CustomResourceDefinition"]
-        apply(definitions)
-        names = [item["metadata"]["name"] for item in definitions]
-        get = [*kubectl, "get", "customresourcedefinition", "--output=json", *names]
-        wait_for("the custom resources are served", lambda: established(objects_of(output(get))), 30)
-        apply([item for item in objects if item not in definitions])
+        define(config, NAMESPACE, definitions)
+        _apply(kubectl, [item for item in objects if item not in definitions])
+    for name in deployments(objects):
+        await_operator(config, NAMESPACE, name)
+
+
+def await_operator(config: Path, namespace: str, deployment: str) -> None:
+    """Wait until the operator's pod is ready; what keeps it from that is part of the error."""
+    kubectl = _kubectl(config, namespace)
     with step("waiting for the operator"):
-        for name in deployments(objects):
-            try:
-                output([*kubectl, "rollout", "status", f"deployment/{name}", f"--timeout={_TIMEOUT}"])
-            except LocalError as error:
-                raise LocalError("\n".join([str(error), *_evidence(kubectl, name)])) from error
+        try:
+            output([*kubectl, "rollout", "status", f"deployment/{deployment}", f"--timeout={_TIMEOUT}"])
+        except LocalError as error:
+            raise LocalError("\n".join([str(error), *_evidence(kubectl, deployment)])) from error
+
+
+def define(config: Path, namespace: str, definitions: list[dict[str, Any]]) -> None:
+    """Apply the custom resources' definitions, and wait until they are served."""
+    kubectl = _kubectl(config, namespace)
+    _apply(kubectl, definitions)
+    names = [item["metadata"]["name"] for item in definitions]
+    get = [*kubectl, "get", "customresourcedefinition", "--output=json", *names]
+    wait_for("the custom resources are served", lambda: established(objects_of(output(get))), 30)
+
+
+def parsed(config: Path, source: Path) -> list[dict[str, Any]]:
+    """Read the objects of a file or folder."""
+    command = ("create", "--dry-run=client", "--output=json", f"--filename={source}")
+    return objects_of(output([*_kubectl(config, NAMESPACE), *command]))
+
+
+def operator_digest() -> str:
+    """Return what identifies the operator's image as it was built last."""
+    return images.recorded_digest(images.ALL[images.OPERATOR])
+
+
+def _kubectl(config: Path, namespace: str) -> tuple[object, ...]:
+    return bins.kubectl(), f"--kubeconfig={config}", f"--namespace={namespace}"
+
+
+def _apply(kubectl: Sequence[object], objects: list[dict[str, Any]]) -> None:
+    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
+    output([*kubectl, "apply", "--server-side", "--force-conflicts", "--filename=-"], stdin=text)
 
 
 def _evidence(kubectl: Sequence[object], deployment: str) -> Iterator[str]:
@@ -120,10 +151,10 @@ def with_local_images(objects: list[dict[str, Any]], digest: str) -> list[dict[s
         if item["kind"] != "Deployment":
             continue
         template = item["spec"]["template"]
-        template.setdefault("metadata", {}).setdefault("annotations", {})[_HASH_ANNOTATION] = digest
+        template.setdefault("metadata", {}).setdefault("annotations", {})[HASH_ANNOTATION] = digest
         for container in template["spec"]["containers"]:
             container["image"] = images.OPERATOR
             container["imagePullPolicy"] = "IfNotPresent"
-            others = [entry for entry in container.get("env", []) if entry["name"] not in _RELATED_IMAGES]
-            container["env"] = others + [{"name": k, "value": v} for k, v in _RELATED_IMAGES.items()]
+            others = [entry for entry in container.get("env", []) if entry["name"] not in RELATED_IMAGES]
+            container["env"] = others + [{"name": k, "value": v} for k, v in RELATED_IMAGES.items()]
     return objects

@@ -1,11 +1,11 @@
-"""Writes what is derived from the models: manifests/ and docs/reference/.
+"""Writes what is derived from the models: manifests/, parts of charts/, and docs/reference/.
 
 `python -m pgoperator.generate [folder]` writes below the project's folder, or below another one. The same
 models always give the same bytes, so `git diff --exit-code` after it tells whether someone forgot to run it.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from textwrap import wrap
 
@@ -13,7 +13,7 @@ import yaml
 
 from pgoperator.api import KINDS, Manifest
 from pgoperator.api.crd import crd
-from pgoperator.install import rbac, reference
+from pgoperator.install import rbac, reference, values
 from pgoperator.install.deployment import deployment
 
 ROOT = Path(__file__).parent.parent
@@ -48,6 +48,10 @@ def files() -> dict[str, str]:
         found[f"manifests/{prefix}rbac.yaml"] = HEADER + joined(access)
         found[f"manifests/{prefix}operator.yaml"] = HEADER + operator
         found[f"manifests/{prefix}bundle.yaml"] = HEADER + intro + joined([*crds.values(), *access, operator])
+    found |= {f"charts/pg-operator/crds/{plural}.yaml": HEADER + text for plural, text in crds.items()}
+    for prefix, rules in (("", rbac.RULES), ("cluster-", rbac.CLUSTER_WIDE_RULES)):
+        found[f"charts/pg-operator/files/{prefix}rules.yaml"] = HEADER + explained(rules)
+    found["charts/pg-db/values.schema.json"] = values.schema_text()
     found |= {f"docs/reference/{kind.NAMES.kind.lower()}.md": reference.page(kind) for kind in KINDS}
     found["docs/reference/ignored-fields.md"] = reference.ignored_page()
     return found
@@ -68,13 +72,16 @@ def permissions(*, cluster_wide: bool) -> Iterator[str]:
     """Write the account, its role with the reason of each rule as a comment, and the binding."""
     yield document(rbac.service_account())
     role = rbac.role(cluster_wide=cluster_wide)
-    rules = role.pop("rules")
-    reasons = [rule.why for rule in (rbac.CLUSTER_WIDE_RULES if cluster_wide else rbac.RULES)]
-    text = document(role) + "rules:\n"
-    for reason, rule in zip(reasons, rules, strict=True):
-        text += "".join(f"# {line}\n" for line in wrap(reason, 100)) + document([rule])
-    yield text
+    del role["rules"]
+    yield document(role) + "rules:\n" + explained(rbac.CLUSTER_WIDE_RULES if cluster_wide else rbac.RULES)
     yield document(rbac.binding(cluster_wide=cluster_wide))
+
+
+def explained(rules: Sequence[rbac.Rule]) -> str:
+    """Write rules with the reason of each as a comment."""
+    return "".join(
+        "".join(f"# {line}\n" for line in wrap(rule.why, 100)) + document([rule.manifest()]) for rule in rules
+    )
 
 
 def write(folder: Path) -> None:
@@ -84,9 +91,10 @@ def write(folder: Path) -> None:
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, encoding="utf-8")
-    for stale in (folder / "manifests/crds").glob("*.yaml"):
-        if str(stale.relative_to(folder)) not in texts:
-            stale.unlink()
+    for crds in ("manifests/crds", "charts/pg-operator/crds"):
+        for stale in (folder / crds).glob("*.yaml"):
+            if str(stale.relative_to(folder)) not in texts:
+                stale.unlink()
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ FAULTS = {
     "test_backup",
     "test_faults",
     "test_faults_synchronous",
+    "test_helm",
     "test_interrupted",
     "test_proxy_tls",
     "test_restore",

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from local import bins, images
+from local.paths import BIN
 from tests.support import documents
 from tests.support.clusters import KIND
 from tests.support.kubectl import Kubectl
@@ -25,6 +27,7 @@ HOW_TOS = (
     "docs/howto/change-parameters.md",
     "docs/howto/scale.md",
     "docs/howto/back-up-and-restore.md",
+    "docs/howto/helm.md",
     "docs/howto/delete-and-keep-data.md",
 )
 MINUTES = 12
@@ -39,7 +42,12 @@ def run(page: str, config: Path) -> str:
         ["bash", "-euo", "pipefail"],
         input=script,
         cwd=documents.ROOT,
-        env=os.environ | {"KUBECONFIG": str(config)},
+        env=os.environ
+        | {
+            "KUBECONFIG": str(config),
+            "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+            "OPERATOR_IMAGE": images.OPERATOR,
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -52,7 +60,8 @@ def run(page: str, config: Path) -> str:
 
 @pytest.fixture(scope="module")
 def config(kubectl: Kubectl, operator: Operator, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A kubeconfig of the reader's own, with the module's namespace as the current one."""
+    """A kubeconfig of the reader's own, with the module's namespace as the current one; and Helm."""
+    bins.build(["helm"])
     path = tmp_path_factory.mktemp("reader") / "kubeconfig"
     path.write_text(Path(kubectl.config).read_text(encoding="utf-8"), encoding="utf-8")
     path.chmod(0o600)

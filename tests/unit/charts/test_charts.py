@@ -1,0 +1,38 @@
+"""What the charts say once more, they say alike; what Helm renders is tested with a Helm, in tests/api."""
+
+from typing import Any
+
+import pytest
+import yaml
+
+from pgoperator import __version__
+from pgoperator.api import CR_VERSION
+from pgoperator.install.deployment import IMAGE, RELATED_IMAGES
+from pgoperator.settings import Settings
+from tests.support.documents import ROOT
+
+
+def read(path: str) -> Any:
+    return yaml.safe_load((ROOT / "charts" / path).read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(("chart", "app"), [("pg-operator", __version__), ("pg-db", CR_VERSION)])
+def test_versions(chart: str, app: str) -> None:
+    about = read(f"{chart}/Chart.yaml")
+    assert (about["version"], about["appVersion"]) == (__version__, app)
+
+
+def test_images_are_those_of_the_manifests() -> None:
+    operator, database = read("pg-operator/values.yaml"), read("pg-db/values.yaml")
+    assert operator["relatedImages"] == RELATED_IMAGES
+    assert f"{operator['operatorImageRepository']}:{__version__}" == IMAGE
+    images = Settings.from_env(RELATED_IMAGES)
+    assert database["crVersion"] == CR_VERSION
+    assert database["image"] == images.related_image("postgres", database["postgresVersion"])
+    assert database["proxy"]["pgBouncer"]["image"] == images.related_image("pgbouncer")
+    assert database["backups"]["pgbackrest"]["image"] == images.related_image("pgbackrest")
+
+
+@pytest.mark.parametrize("chart", ["pg-operator", "pg-db"])
+def test_every_value_has_a_place_in_the_schema(chart: str) -> None:
+    assert set(read(f"{chart}/values.yaml")) <= set(read(f"{chart}/values.schema.json")["properties"])
