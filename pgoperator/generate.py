@@ -7,7 +7,7 @@ models always give the same bytes, so `git diff --exit-code` after it tells whet
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from textwrap import wrap
+from textwrap import indent, wrap
 
 import yaml
 
@@ -27,6 +27,13 @@ CLUSTER_WIDE_BUNDLE = f"""\
 # ClusterRoleBinding names (change it there to install elsewhere):
 #   kubectl create namespace {rbac.CLUSTER_WIDE_NAMESPACE}
 #   kubectl apply --server-side --namespace {rbac.CLUSTER_WIDE_NAMESPACE} -f cw-bundle.yaml
+"""
+PROMETHEUS_RULE = """\
+apiVersion: monitoring.coreos.com/v1
+kind: PrometheusRule
+metadata:
+  name: pgoperator
+spec:
 """
 
 
@@ -48,9 +55,18 @@ def files() -> dict[str, str]:
         found[f"manifests/{prefix}rbac.yaml"] = HEADER + joined(access)
         found[f"manifests/{prefix}operator.yaml"] = HEADER + operator
         found[f"manifests/{prefix}bundle.yaml"] = HEADER + intro + joined([*crds.values(), *access, operator])
+    found["manifests/monitoring/prometheusrule.yaml"] = HEADER + prometheus_rule()
     found |= {f"docs/reference/{kind.NAMES.kind.lower()}.md": reference.page(kind) for kind in KINDS}
     found["docs/reference/ignored-fields.md"] = reference.ignored_page()
     return found
+
+
+def prometheus_rule() -> str:
+    """Write the alerts as the Prometheus operator wants them, with the comments that they have."""
+    _, _, groups = (
+        (ROOT / "manifests/monitoring/rules.yaml").read_text(encoding="utf-8").partition("groups:\n")
+    )
+    return PROMETHEUS_RULE + indent(f"groups:\n{groups}", "  ")
 
 
 def document(manifest: Manifest | list[Manifest]) -> str:

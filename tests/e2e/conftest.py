@@ -27,6 +27,7 @@ FAULTS = {
     "test_faults",
     "test_faults_synchronous",
     "test_interrupted",
+    "test_monitoring",
     "test_restore",
     "test_restore_new",
 }
