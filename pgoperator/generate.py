@@ -28,6 +28,10 @@ CLUSTER_WIDE_BUNDLE = f"""\
 #   kubectl create namespace {rbac.CLUSTER_WIDE_NAMESPACE}
 #   kubectl apply --server-side --namespace {rbac.CLUSTER_WIDE_NAMESPACE} -f cw-bundle.yaml
 """
+SECURE_METRICS = f"""\
+# For metrics over TLS with a check of who reads them; see docs/howto/monitor.md. The binding names the
+# operator's namespace, {rbac.CLUSTER_WIDE_NAMESPACE}: change it there for another one.
+"""
 PROMETHEUS_RULE = """\
 apiVersion: monitoring.coreos.com/v1
 kind: PrometheusRule
@@ -55,6 +59,8 @@ def files() -> dict[str, str]:
         found[f"manifests/{prefix}rbac.yaml"] = HEADER + joined(access)
         found[f"manifests/{prefix}operator.yaml"] = HEADER + operator
         found[f"manifests/{prefix}bundle.yaml"] = HEADER + intro + joined([*crds.values(), *access, operator])
+    secure = joined([document(manifest) for manifest in rbac.secure_metrics()])
+    found["manifests/monitoring/secure-metrics.yaml"] = HEADER + SECURE_METRICS + secure
     found["manifests/monitoring/prometheusrule.yaml"] = HEADER + prometheus_rule()
     found |= {f"docs/reference/{kind.NAMES.kind.lower()}.md": reference.page(kind) for kind in KINDS}
     found["docs/reference/ignored-fields.md"] = reference.ignored_page()
