@@ -12,6 +12,7 @@ from tests.support.kubectl import Kubectl, until
 from tests.support.operators import Operator
 from tests.support.prometheus import MONITORING, Prometheus
 
+PATIENCE = 300.0
 BOARD = json.loads((MONITORING / "dashboard.json").read_text(encoding="utf-8"))
 QUERIES = [
     pytest.param(target["expr"], id=panel["title"])
@@ -33,8 +34,8 @@ def watched(prometheus: Prometheus, kubectl: Kubectl, operator: Operator) -> Clu
     """A cluster of a primary and a replica that has its first backup, and is scraped."""
     made = Cluster(kubectl, example(instances=2, poolers=1), operator)
     made.apply()
-    made.wait_ready()
-    until("the first backup is complete", lambda: first_backup(made), 150, made.explain)
+    made.wait_ready(PATIENCE)
+    until("the first backup is complete", lambda: first_backup(made), PATIENCE, made.explain)
     prometheus.discover()
     return made
 
@@ -55,7 +56,7 @@ def test_every_target_is_up(watched: Cluster, prometheus: Prometheus) -> None:
     instances = {("patroni", pod["metadata"]["name"]) for pod in watched.instances()}
     operator = ("pgoperator", str(prometheus.operator.pod()["metadata"]["name"]))
     wanted = dict.fromkeys([*instances, operator], "up")
-    until("every target is up", lambda: up(prometheus) == wanted, 60, lambda: explain(prometheus))
+    until("every target is up", lambda: up(prometheus) == wanted, PATIENCE, lambda: explain(prometheus))
 
 
 @pytest.mark.parametrize("expression", QUERIES)
@@ -67,7 +68,9 @@ def test_a_query_of_the_dashboard_has_data(expression: str, watched: Cluster, pr
     }.items():
         expression = expression.replace(variable, value)
     assert "$" not in expression
-    until(f"data for {expression}", lambda: prometheus.query(expression), 60, lambda: explain(prometheus))
+    until(
+        f"data for {expression}", lambda: prometheus.query(expression), PATIENCE, lambda: explain(prometheus)
+    )
 
 
 def seen(prometheus: Prometheus, alert: str, since: float, **labels: str) -> None:
@@ -75,24 +78,27 @@ def seen(prometheus: Prometheus, alert: str, since: float, **labels: str) -> Non
     until(
         f"{alert} fires",
         lambda: prometheus.has_fired(alert, since, **labels),
-        90,
+        PATIENCE,
         lambda: explain(prometheus),
     )
 
 
 def over(prometheus: Prometheus, alert: str) -> None:
-    until(f"{alert} is over", lambda: not prometheus.fires(alert), 90, lambda: explain(prometheus))
+    until(f"{alert} is over", lambda: not prometheus.fires(alert), PATIENCE, lambda: explain(prometheus))
 
 
 def test_a_replica_that_does_not_stream_is_told(watched: Cluster, prometheus: Prometheus) -> None:
-    over(prometheus, "PostgresReplicaNotStreaming")
     role, replica = naming.REPLICATION_USER, watched.replicas()[0]["metadata"]["name"]
+    streams = f'patroni_postgres_streaming{{pod="{replica}"}} == 1'
+    until("the replica streams", lambda: prometheus.query(streams), PATIENCE, lambda: explain(prometheus))
     begun = time.time()
     watched.psql(f'ALTER ROLE "{role}" NOLOGIN; SELECT pg_terminate_backend(pid) FROM pg_stat_replication;')
     try:
         seen(prometheus, "PostgresReplicaNotStreaming", begun, pod=replica)
     finally:
         watched.psql(f'ALTER ROLE "{role}" LOGIN')
+    # Not only that the alert is over: the next test may make a primary of the replica, which must have this.
+    until("the replica streams", lambda: prometheus.query(streams), PATIENCE, lambda: explain(prometheus))
     over(prometheus, "PostgresReplicaNotStreaming")
 
 
@@ -103,7 +109,7 @@ def test_a_cluster_without_a_primary_is_told(watched: Cluster, prometheus: Prome
         watched.kubectl.delete("pod", pod["metadata"]["name"])
     where = {"namespace": watched.kubectl.namespace, "cluster": watched.name}
     seen(prometheus, "PostgresNoPrimary", begun, **where)
-    watched.wait_ready()
+    watched.wait_ready(PATIENCE)
     prometheus.discover()
     over(prometheus, "PostgresNoPrimary")
 

@@ -28,7 +28,7 @@ from tests.support.operators import Operator, wait_for_end
 
 MONITORING = REPOSITORY / "manifests" / "monitoring"
 PACKAGE = {"prometheus": host.TEST_PACKAGES["prometheus"]}
-INTERVAL = "1s"
+INTERVAL = "2s"
 
 
 def alerts() -> list[Manifest]:
@@ -45,7 +45,7 @@ def shipped_configuration() -> Manifest:
 
 @dataclass(frozen=True)
 class Prometheus:
-    """A running one; it looks at one namespace, once a second."""
+    """A running one; it looks at one namespace, every two seconds."""
 
     kubectl: Kubectl
     operator: Operator
