@@ -32,6 +32,7 @@ TEST_PACKAGES = {
     "pgbouncer": "/usr/sbin/pgbouncer",
     "postgresql-15": "/usr/lib/postgresql/15/bin/postgres",
     "postgresql-15-pgaudit": "/usr/lib/postgresql/15/lib/pgaudit.so",
+    "prometheus": "/usr/bin/promtool",
 }
 
 

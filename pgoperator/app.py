@@ -13,6 +13,7 @@ from pgoperator.errors import OperatorError
 from pgoperator.kube.access import Access, find_access
 from pgoperator.kube.client import Client
 from pgoperator.runtime.controller import Controller
+from pgoperator.runtime.guard import Certificate, Guard
 from pgoperator.runtime.manager import Manager
 from pgoperator.runtime.server import Heart, Server
 from pgoperator.settings import BadSetting, Settings
@@ -55,10 +56,12 @@ async def serve(
     settings: Settings, access: Access, controllers: Sequence[Controller], stop: asyncio.Event
 ) -> None:
     """Run `controllers` until `stop` is set; LeaseLost when another process may lead."""
+    certificate = Certificate(settings.metrics_cert_dir) if settings.metrics_cert_dir else None
     client = Client(access)
     manager = Manager(settings, client, controllers, synced=_settle)
     heart = Heart()
-    server = Server(heart, manager.unready)
+    secure = (certificate, Guard(client.lane())) if certificate else None
+    server = Server(heart, manager.unready, secure)
     beating = asyncio.create_task(heart.run())
     try:
         await server.start(settings.metrics_port, settings.health_port)

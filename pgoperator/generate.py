@@ -7,7 +7,7 @@ models always give the same bytes, so `git diff --exit-code` after it tells whet
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from textwrap import wrap
+from textwrap import indent, wrap
 
 import yaml
 
@@ -27,6 +27,17 @@ CLUSTER_WIDE_BUNDLE = f"""\
 # ClusterRoleBinding names (change it there to install elsewhere):
 #   kubectl create namespace {rbac.CLUSTER_WIDE_NAMESPACE}
 #   kubectl apply --server-side --namespace {rbac.CLUSTER_WIDE_NAMESPACE} -f cw-bundle.yaml
+"""
+SECURE_METRICS = f"""\
+# For metrics over TLS with a check of who reads them; see docs/howto/monitor.md. The binding names the
+# operator's namespace, {rbac.CLUSTER_WIDE_NAMESPACE}: change it there for another one.
+"""
+PROMETHEUS_RULE = """\
+apiVersion: monitoring.coreos.com/v1
+kind: PrometheusRule
+metadata:
+  name: pgoperator
+spec:
 """
 
 
@@ -52,9 +63,20 @@ def files() -> dict[str, str]:
     for prefix, rules in (("", rbac.RULES), ("cluster-", rbac.CLUSTER_WIDE_RULES)):
         found[f"charts/pg-operator/files/{prefix}rules.yaml"] = HEADER + explained(rules)
     found["charts/pg-db/values.schema.json"] = values.schema_text()
+    secure = joined([document(manifest) for manifest in rbac.secure_metrics()])
+    found["manifests/monitoring/secure-metrics.yaml"] = HEADER + SECURE_METRICS + secure
+    found["manifests/monitoring/prometheusrule.yaml"] = HEADER + prometheus_rule()
     found |= {f"docs/reference/{kind.NAMES.kind.lower()}.md": reference.page(kind) for kind in KINDS}
     found["docs/reference/ignored-fields.md"] = reference.ignored_page()
     return found
+
+
+def prometheus_rule() -> str:
+    """Write the alerts as the Prometheus operator wants them, with the comments that they have."""
+    _, _, groups = (
+        (ROOT / "manifests/monitoring/rules.yaml").read_text(encoding="utf-8").partition("groups:\n")
+    )
+    return PROMETHEUS_RULE + indent(f"groups:\n{groups}", "  ")
 
 
 def document(manifest: Manifest | list[Manifest]) -> str:

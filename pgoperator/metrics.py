@@ -86,6 +86,16 @@ WATCH_MESSAGE = _gauge(
 )
 WATCH_RESTARTS = _counter("pgoperator_watch_restarts", "Watches begun, by why", ("kind", "reason"))
 CLUSTER_READY = _gauge("pgoperator_cluster_ready", "1 = the cluster is as promised", ("namespace", "cluster"))
+CLUSTER_CONDITION = _gauge(
+    "pgoperator_cluster_condition",
+    "1 = the condition is true, 0 = it is not",
+    ("namespace", "cluster", "condition"),
+)
+CERTIFICATE_EXPIRY = _gauge(
+    "pgoperator_certificate_expiry_timestamp_seconds",
+    "When the first certificate in a Secret of the cluster ends",
+    ("namespace", "cluster", "secret"),
+)
 CLUSTER_PRIMARY = _gauge(
     "pgoperator_cluster_primary", "1 for the pod that takes writes", ("namespace", "cluster", "pod")
 )
@@ -187,14 +197,12 @@ def show_cluster(
     namespace: str,
     cluster: str,
     *,
-    ready: bool,
     primary: str | None,
     replicas: Mapping[str, int],
     reason: str,
 ) -> None:
-    """Publish a cluster's state; series of an earlier primary, state or reason go away. No reason = ""."""
+    """Publish a cluster's members; series of an earlier primary, state or reason go away. No reason = ""."""
     where = {"namespace": namespace, "cluster": cluster}
-    CLUSTER_READY.labels(**where).set(1 if ready else 0)
     CLUSTER_PRIMARY.remove_by_labels(where)
     if primary:
         CLUSTER_PRIMARY.labels(namespace, cluster, primary).set(1)
@@ -204,6 +212,21 @@ def show_cluster(
     RECONCILE_REASON.remove_by_labels(where)
     if reason:
         RECONCILE_REASON.labels(namespace, cluster, reason).set(1)
+
+
+def show_conditions(namespace: str, cluster: str, conditions: Mapping[str, bool]) -> None:
+    """Publish the conditions of a cluster's status by type; those that it has no more go away."""
+    CLUSTER_READY.labels(namespace, cluster).set(conditions.get("Ready", False))
+    CLUSTER_CONDITION.remove_by_labels({"namespace": namespace, "cluster": cluster})
+    for condition, is_true in conditions.items():
+        CLUSTER_CONDITION.labels(namespace, cluster, condition).set(is_true)
+
+
+def show_certificates(namespace: str, cluster: str, ends: Mapping[str, float]) -> None:
+    """Publish by Secret when its first certificate ends: seconds of the epoch."""
+    CERTIFICATE_EXPIRY.remove_by_labels({"namespace": namespace, "cluster": cluster})
+    for secret, moment in ends.items():
+        CERTIFICATE_EXPIRY.labels(namespace, cluster, secret).set(moment)
 
 
 def show_backups(
@@ -238,7 +261,8 @@ def _since(moment: float) -> float:
 def forget_cluster(namespace: str, cluster: str) -> None:
     """Remove every series of a deleted cluster."""
     for gauge in (
-        *(CLUSTER_READY, CLUSTER_PRIMARY, CLUSTER_REPLICAS, RECONCILE_REASON),
+        *(CLUSTER_READY, CLUSTER_CONDITION, CLUSTER_PRIMARY, CLUSTER_REPLICAS),
+        *(RECONCILE_REASON, CERTIFICATE_EXPIRY),
         *(NEXT_BACKUP, LAST_BACKUP, BACKUP_AGE, RESTORABLE_UNTIL, ARCHIVE_AGE),
     ):
         gauge.remove_by_labels({"namespace": namespace, "cluster": cluster})

@@ -5,7 +5,7 @@ replication user, one certificate for each instance, those of pgBackRest and of 
 P-256, signatures use SHA-384 (`objects.md` §1.6), so that an adopted cluster keeps what it has.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -172,6 +172,17 @@ def renew_at(cert: bytes) -> datetime:
     if (read := _certificate(cert)) is None:
         raise ValueError("the certificate is unreadable")
     return _renew_at(read)
+
+
+def first_end(pems: Iterable[bytes]) -> datetime | None:
+    """When the first of all certificates in some PEM texts ends; keys, and what is no PEM, do not count."""
+    ends = []
+    for pem in pems:
+        try:
+            ends += [cert.not_valid_after_utc for cert in x509.load_pem_x509_certificates(pem)]
+        except ValueError:
+            continue
+    return min(ends, default=None)
 
 
 def _renew_at(cert: x509.Certificate) -> datetime:

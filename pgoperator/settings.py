@@ -68,6 +68,7 @@ class Settings:
     structured: bool = True  # JSON lines; False = text for a terminal
     lease: LeaseSettings = field(default_factory=LeaseSettings)
     metrics_port: int = 8080  # 0 = any free port
+    metrics_cert_dir: str = ""  # tls.crt and tls.key: metrics over TLS, for whom the API server allows it
     health_port: int = 8081
     service_account_dir: str = SERVICE_ACCOUNT_DIR
     images: Mapping[tuple[str, int], str] = field(default_factory=dict)  # (component, major or 0) -> image
@@ -98,6 +99,7 @@ class Settings:
             structured=read.one("LOG_STRUCTURED", _boolean, default=True),
             lease=_lease(read),
             metrics_port=read.one("PGO_METRICS_PORT", _port, 8080),
+            metrics_cert_dir=environ.get("PGO_METRICS_CERT_DIR", "").strip(),
             health_port=read.one("PGO_HEALTH_PORT", _port, 8081),
             service_account_dir=account,
             images=_images(environ),

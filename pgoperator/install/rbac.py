@@ -164,3 +164,24 @@ def binding(*, cluster_wide: bool) -> Manifest:
 
 def _metadata() -> Manifest:
     return {"name": NAME, "labels": labels()}
+
+
+def secure_metrics() -> list[Manifest]:
+    """Let the operator ask whose a token is and what its owner may; a role for readers of the metrics."""
+    delegate, reader = f"{NAME}-metrics-auth", f"{NAME}-metrics-reader"
+    return [
+        {
+            "apiVersion": f"{_RBAC}/v1",
+            "kind": "ClusterRoleBinding",
+            "metadata": {"name": delegate, "labels": labels()},
+            # Of Kubernetes itself: to create TokenReviews and SubjectAccessReviews, no more.
+            "roleRef": {"apiGroup": _RBAC, "kind": "ClusterRole", "name": "system:auth-delegator"},
+            "subjects": [{"kind": "ServiceAccount", "name": NAME, "namespace": CLUSTER_WIDE_NAMESPACE}],
+        },
+        {
+            "apiVersion": f"{_RBAC}/v1",
+            "kind": "ClusterRole",
+            "metadata": {"name": reader, "labels": labels()},
+            "rules": [{"nonResourceURLs": ["/metrics"], "verbs": ["get"]}],
+        },
+    ]

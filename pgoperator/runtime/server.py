@@ -1,7 +1,8 @@
 """HTTP for probes and Prometheus.
 
 /healthz: the event loop runs. /readyz: every watch has its first list; leader or not does not matter, or a
-rollout would wait for a lease that the old pod holds. /metrics: Prometheus' text.
+rollout would wait for a lease that the old pod holds. /metrics: Prometheus' text; over TLS and for whom the
+API server allows it, where a certificate is given.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ from aiohttp import web
 
 from pgoperator import metrics
 from pgoperator.kube.transport import Sleep
+from pgoperator.runtime.guard import OK, Certificate, Guard
 
 BEAT = 1.0  # seconds
 LATE = 15.0  # seconds without a beat: the loop is blocked by something that will not end
@@ -43,26 +45,33 @@ class Heart:
 class Server:
     """The two listeners; port 0 takes any free port, see `ports`."""
 
-    def __init__(self, heart: Heart, unready: Callable[[], list[str]]) -> None:
-        """`unready()` names what is still missing, [] when ready."""
+    def __init__(
+        self,
+        heart: Heart,
+        unready: Callable[[], list[str]],
+        secure: tuple[Certificate, Guard] | None = None,
+    ) -> None:
+        """`unready()` names what is still missing, [] when ready; `secure` is for the port of the metrics."""
         self._heart = heart
         self._unready = unready
+        self._secure = secure
         self._runners: list[web.AppRunner] = []
         self.ports: list[int] = []
 
     async def start(self, metrics_port: int, health_port: int, host: str | None = None) -> None:
         """Listen on all addresses unless `host` is given; OSError when a port is taken."""
         health = web.get("/healthz", self._healthz)
-        for port, routes in (
-            (metrics_port, [web.get("/metrics", self._metrics), health]),
-            (health_port, [health, web.get("/readyz", self._readyz)]),
+        tls = self._secure[0].context if self._secure else None
+        for port, routes, context in (
+            (metrics_port, [web.get("/metrics", self._metrics), health], tls),
+            (health_port, [health, web.get("/readyz", self._readyz)], None),
         ):
             app = web.Application()
             app.add_routes(routes)
             runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1)
             self._runners.append(runner)
             await runner.setup()
-            await web.TCPSite(runner, host, port).start()
+            await web.TCPSite(runner, host, port, ssl_context=context).start()
             self.ports.append(int(runner.addresses[0][1]))
 
     async def stop(self) -> None:
@@ -81,7 +90,12 @@ class Server:
             else web.Response(text="ok")
         )
 
-    async def _metrics(self, _: web.Request) -> web.Response:
+    async def _metrics(self, request: web.Request) -> web.Response:
+        if self._secure:
+            _, guard = self._secure
+            status = await guard.verdict(request.headers.get("Authorization", ""), request.path)
+            if status != OK:
+                return web.Response(status=status)
         return web.Response(
             body=metrics.exposition(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
         )

@@ -249,11 +249,11 @@ async def _report(ctx: Context, view: View, outcome: conditions.Outcome, memory:
     metrics.show_cluster(
         view.namespace,
         view.name,
-        ready=new.state == "ready",
         primary=primary.pod_name if primary else None,
         replicas={"serving": serving, "wanted": view.cluster.spec.replicas},
         reason="" if new.state == "ready" else str(new.conditions[0].reason),
     )
+    metrics.show_certificates(view.namespace, view.name, secrets.ends(view.secrets))
     if new.state != view.cluster.status.state:
         log.info("the cluster's state changed", state=new.state, message=new.conditions[0].message)
     return new.state == "ready"
@@ -267,7 +267,9 @@ async def _refuse(ctx: Context, manifest: Manifest, problem: Problem) -> None:
 
 
 async def _write(ctx: Context, manifest: Manifest, new: PGClusterStatus) -> None:
-    """Write the status where it differs from the stored one, and an event for each condition that turned."""
+    """Tell metrics; write the status where it differs from the stored one, with an event for what turned."""
+    place = manifest["metadata"]["namespace"], name_of(manifest)
+    metrics.show_conditions(*place, {one.type: one.status == "True" for one in new.conditions})
     body = new.to_manifest()
     if body == (manifest.get("status") or {}):
         return

@@ -92,6 +92,12 @@ def secrets_of_users(cluster: PGCluster) -> dict[str, str]:
     return {u.name: u.secret_name or naming.user_secret(name, u.name) for u in users.effective(cluster)}
 
 
+def ends(secrets: Mapping[str, Data]) -> dict[str, float]:
+    """By name of a Secret with certificates: when the first of them ends, in seconds of the epoch."""
+    found = {name: pki.first_end(data.values()) for name, data in secrets.items()}
+    return {name: end.timestamp() for name, end in found.items() if end}
+
+
 def wanted(
     cluster: PGCluster, issuer: Issuer, planned: Sequence[Planned], brought: Brought
 ) -> list[tuple[Manifest, Wanted]]:

@@ -28,6 +28,7 @@ FAULTS = {
     "test_faults_synchronous",
     "test_helm",
     "test_interrupted",
+    "test_monitoring",
     "test_proxy_tls",
     "test_restore",
     "test_restore_new",

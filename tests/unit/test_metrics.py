@@ -48,17 +48,27 @@ def test_depth_is_what_is_due() -> None:
 
 
 def test_a_clusters_series_follow_its_state_and_go_with_it() -> None:
-    metrics.show_cluster(
-        "n", "c", ready=False, primary="a-0", replicas={"streaming": 1, "lagging": 1}, reason="X"
-    )
-    metrics.show_cluster("n", "c", ready=True, primary="b-0", replicas={"streaming": 2}, reason="")
-    metrics.show_cluster("n", "other", ready=True, primary=None, replicas={}, reason="")
+    metrics.show_cluster("n", "c", primary="a-0", replicas={"streaming": 1, "lagging": 1}, reason="X")
+    metrics.show_cluster("n", "c", primary="b-0", replicas={"streaming": 2}, reason="")
+    metrics.show_conditions("n", "c", {"Ready": False, "BackupOverdue": True})
+    metrics.show_conditions("n", "c", {"Ready": True, "Degraded": False})
+    metrics.show_conditions("n", "other", {"Ready": True})
+    metrics.show_certificates("n", "c", {"former": 1.0})
+    metrics.show_certificates("n", "c", {"c-cluster-cert": 2.0})
     assert lines('pgoperator_cluster_ready{cluster="c"') == [
         'pgoperator_cluster_ready{cluster="c",namespace="n"} 1.0'
     ]
     primary = 'pgoperator_cluster_primary{cluster="c",namespace="n",pod="b-0"} 1.0'
     assert lines('pgoperator_cluster_primary{cluster="c"') == [primary]
     assert len(lines('pgoperator_cluster_replicas{cluster="c"')) == 1
+    assert lines('pgoperator_cluster_condition{cluster="c"') == [
+        'pgoperator_cluster_condition{cluster="c",condition="Ready",namespace="n"} 1.0',
+        'pgoperator_cluster_condition{cluster="c",condition="Degraded",namespace="n"} 0.0',
+    ]
+    certificate = 'cluster="c",namespace="n",secret="c-cluster-cert"'
+    assert lines("pgoperator_certificate_expiry_timestamp_seconds{") == [
+        f"pgoperator_certificate_expiry_timestamp_seconds{{{certificate}}} 2.0"
+    ]
     assert lines('pgoperator_reconcile_reason{cluster="c"') == []
     metrics.forget_cluster("n", "c")
     assert not [line for line in lines("pgoperator_") if 'cluster="c"' in line]

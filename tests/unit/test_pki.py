@@ -204,3 +204,10 @@ def test_both_sides_of_a_connection_accept_each_other(tmp_path, name):
     with contexts[1].wrap_socket(right, server_hostname=name) as connection:
         assert b"_crunchyrepl" in connection.recv(1000)
     thread.join()
+
+
+def test_the_first_end_of_a_bundle(ca, leaf):
+    assert pki.first_end([]) is None
+    assert pki.first_end([b"postgres", leaf.key]) is None
+    assert pki.first_end([b"", leaf.key + leaf.cert, ca.cert]) == read(leaf).not_valid_after_utc
+    assert pki.first_end([ca.cert + leaf.cert]) == read(leaf).not_valid_after_utc

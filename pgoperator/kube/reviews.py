@@ -1,0 +1,38 @@
+"""Whose a token is, and what its owner may: the API server knows."""
+
+import orjson
+
+from pgoperator.kube.client import Client
+from pgoperator.kube.manifest import Manifest
+from pgoperator.kube.transport import Request
+
+TOKENS = "/apis/authentication.k8s.io/v1/tokenreviews"
+ACCESS = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+
+
+async def user_of(client: Client, token: str) -> Manifest | None:
+    """Return the user as a TokenReview describes him, None for a token of nobody; ApiError as always."""
+    review = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": token}}
+    status = await _review(client, TOKENS, review)
+    user: Manifest = status.get("user") or {}
+    return user if status.get("authenticated") else None
+
+
+async def may_get(client: Client, user: Manifest, path: str) -> bool:
+    """Tell whether a user may read a path that is no resource, by the rules of the cluster."""
+    spec = {
+        "user": user.get("username", ""),
+        "groups": user.get("groups", []),
+        "uid": user.get("uid", ""),
+        "extra": user.get("extra", {}),
+        "nonResourceAttributes": {"path": path, "verb": "get"},
+    }
+    review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": spec}
+    return bool((await _review(client, ACCESS, review)).get("allowed"))
+
+
+async def _review(client: Client, path: str, review: Manifest) -> Manifest:
+    """Ask; nothing is stored, so it may be repeated."""
+    answer = await client.transport.json(Request("POST", path, "POST", body=orjson.dumps(review)))
+    status: Manifest = answer.get("status") or {}
+    return status

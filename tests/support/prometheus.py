@@ -1,0 +1,181 @@
+"""Debian's Prometheus as a process of this machine, with the configuration that the project ships.
+
+Debian builds it without the discovery of Kubernetes: what that would find is looked up with kubectl and given
+to it in a file, with the same labels.
+"""
+
+import json
+import random
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from local import host
+from tests.support.host_operator import HostOperator
+from tests.support.kubectl import REPOSITORY, Kubectl, Manifest, until
+from tests.support.operators import Operator, wait_for_end
+
+MONITORING = REPOSITORY / "manifests" / "monitoring"
+PACKAGE = {"prometheus": host.TEST_PACKAGES["prometheus"]}
+INTERVAL = "2s"
+
+
+def alerts() -> list[Manifest]:
+    """Return the alerts that the project ships."""
+    rules = yaml.safe_load((MONITORING / "rules.yaml").read_text(encoding="utf-8"))
+    return [rule for group in rules["groups"] for rule in group["rules"]]
+
+
+def shipped_configuration() -> Manifest:
+    """Return the configuration that the project ships."""
+    found: Manifest = yaml.safe_load((MONITORING / "prometheus.yaml").read_text(encoding="utf-8"))
+    return found
+
+
+@dataclass(frozen=True)
+class Prometheus:
+    """A running one; it looks at one namespace, every two seconds."""
+
+    kubectl: Kubectl
+    operator: Operator
+    folder: Path
+    port: int
+    process: subprocess.Popen[bytes]
+
+    @classmethod
+    def start(cls, kubectl: Kubectl, operator: Operator) -> "Prometheus":
+        """Start it and wait until it answers; its alerts wait for nothing."""
+        host.install_packages(PACKAGE)
+        program = shutil.which("prometheus")
+        assert program
+        folder = Path(tempfile.mkdtemp(prefix="prometheus-"))
+        _write_configuration(folder)
+        # Below the ports that the kernel gives to outgoing connections.
+        port = random.randrange(20000, 30000)
+        with (folder / "log").open("wb") as log:
+            process = subprocess.Popen(
+                [
+                    program,
+                    f"--config.file={folder}/prometheus.yaml",
+                    f"--storage.tsdb.path={folder}/data",
+                    f"--web.listen-address=127.0.0.1:{port}",
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        started = cls(kubectl, operator, folder, port, process)
+        started.discover()
+        until("Prometheus answers", lambda: started.query("vector(1)"), 60, started.log)
+        return started
+
+    def stop(self) -> None:
+        """End it and remove what it stored."""
+        wait_for_end(self.process)
+        shutil.rmtree(self.folder)
+
+    def log(self) -> str:
+        """Return the end of its log."""
+        return "--- Prometheus ---\n" + (self.folder / "log").read_text(errors="replace")[-2000:]
+
+    def discover(self) -> None:
+        """Tell it which pods there are now."""
+        for job in _pod_jobs(shipped_configuration()):
+            selector = job["kubernetes_sd_configs"][0]["selectors"][0]["label"]
+            groups = [group for pod in self.kubectl.items("pods", selector) for group in _targets(pod)]
+            if job["job_name"] == "pgoperator" and isinstance(self.operator, HostOperator):
+                address = f"127.0.0.1:{self.operator.ports[0]}"
+                groups = [_target(address, "metrics", self.operator.kubectl.namespace, "host", {})]
+            _replace(self.folder / f"{job['job_name']}.json", json.dumps(groups))
+
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        """Return the series that an expression gives now, none while there is no answer."""
+        found: list[dict[str, Any]] = self._get("query", query=expression).get("data", {}).get("result", [])
+        return found
+
+    def targets(self) -> list[dict[str, Any]]:
+        """Return what is scraped, with how that goes."""
+        found: list[dict[str, Any]] = self._get("targets").get("data", {}).get("activeTargets", [])
+        return found
+
+    def has_fired(self, alert: str, since: float, **labels: str) -> bool:
+        """Tell whether an alert has fired since a moment (seconds since the epoch)."""
+        wanted = {"alertname": alert, "alertstate": "firing", **labels}
+        selector = ",".join(f'{name}="{value}"' for name, value in wanted.items())
+        seconds = int(time.time() - since)
+        return seconds > 0 and bool(self.query(f"count_over_time(ALERTS{{{selector}}}[{seconds}s])"))
+
+    def fires(self, alert: str) -> bool:
+        """Tell whether an alert fires now."""
+        return bool(self.query(f'ALERTS{{alertname="{alert}",alertstate="firing"}}'))
+
+    def _get(self, what: str, **parameters: str) -> dict[str, Any]:
+        url = f"http://127.0.0.1:{self.port}/api/v1/{what}?{urllib.parse.urlencode(parameters)}"
+        try:
+            with urllib.request.urlopen(url, timeout=10) as answer:
+                found: dict[str, Any] = json.load(answer)
+                return found
+        except urllib.error.HTTPError as error:
+            raise AssertionError(f"{what} {parameters}: {error.read().decode()}") from None
+        except OSError:
+            return {}
+
+
+def _pod_jobs(configuration: Manifest) -> list[Manifest]:
+    """Return the jobs that look at pods; those of kubelets would need a pod's token."""
+    jobs: list[Manifest] = configuration["scrape_configs"]
+    return [job for job in jobs if job["kubernetes_sd_configs"][0]["role"] == "pod"]
+
+
+def _write_configuration(folder: Path) -> None:
+    configuration = shipped_configuration()
+    configuration["global"] = {"scrape_interval": INTERVAL, "evaluation_interval": INTERVAL}
+    configuration["scrape_configs"] = _pod_jobs(configuration)
+    for job in configuration["scrape_configs"]:
+        del job["kubernetes_sd_configs"]
+        job["file_sd_configs"] = [{"files": [f"{folder}/{job['job_name']}.json"], "refresh_interval": "2s"}]
+    (folder / "prometheus.yaml").write_text(yaml.safe_dump(configuration), encoding="utf-8")
+    rules = (MONITORING / "rules.yaml").read_text(encoding="utf-8")
+    at_once = re.sub(r"^( +for:) .*$", r"\1 0s", rules, flags=re.MULTILINE)
+    (folder / "rules.yaml").write_text(at_once, encoding="utf-8")
+
+
+def _targets(pod: Manifest) -> Iterator[Manifest]:
+    """Return what Prometheus' own discovery makes of a pod: a target for each port."""
+    metadata, address = pod["metadata"], pod.get("status", {}).get("podIP")
+    if not address or pod["status"]["phase"] in ("Succeeded", "Failed"):
+        return
+    for container in pod["spec"]["containers"]:
+        for port in container.get("ports", []):
+            yield _target(
+                f"{address}:{port['containerPort']}",
+                port.get("name", ""),
+                metadata["namespace"],
+                metadata["name"],
+                metadata.get("labels", {}),
+            )
+
+
+def _target(address: str, port: str, namespace: str, pod: str, labels: dict[str, str]) -> Manifest:
+    meta = {"container_port_name": port, "name": pod}
+    meta |= {f"label_{re.sub('[^a-zA-Z0-9_]', '_', name)}": value for name, value in labels.items()}
+    found = {f"__meta_kubernetes_pod_{name}": value for name, value in meta.items()}
+    return {"targets": [address], "labels": found | {"__meta_kubernetes_namespace": namespace}}
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file that is never seen half."""
+    draft = path.with_suffix(".new")
+    draft.write_text(text, encoding="utf-8")
+    draft.rename(path)
