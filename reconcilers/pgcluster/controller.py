@@ -30,7 +30,7 @@ from reconcilers.pgcluster import (
     followers,
     leavers,
     patroni,
-    pausing,
+    pgbouncer_pause,
     plan,
     problems,
     references,
@@ -114,7 +114,7 @@ class PGClusters:
             await _attempt(restoring.act(ctx, view), waits, found),
             await _attempt(patroni.act(ctx, view), waits, found),
             await _attempt(databases.act(ctx, view, memory), waits, found),
-            await _attempt(pausing.act(ctx, view, memory), waits, found),
+            await _attempt(pgbouncer_pause.act(ctx, view, memory), waits, found),
             await _attempt(leavers.act(ctx, view), waits, found),
             await _attempt(scaling.act(ctx, view, memory), waits, found),
         ]
@@ -130,7 +130,7 @@ class PGClusters:
             problems=tuple(found),
             access_is_current=databases.is_current(view, memory),
             stanza_hash=stanza.known(view),
-            poolers=pausing.waiting(view, memory),
+            poolers=pgbouncer_pause.waiting(view, memory),
             book=backups.look(ctx, view),
         )
         ready = await _report(ctx, view, outcome, memory)

@@ -11,7 +11,7 @@ import pytest
 from pgoperator import labels, naming
 from pgoperator.api.status import PGClusterStatus
 from pgoperator.kube.manifest import Manifest
-from reconcilers.pgcluster import conditions, pausing
+from reconcilers.pgcluster import conditions, pgbouncer_pause
 from reconcilers.pgcluster import status as report
 from reconcilers.pgcluster.conditions import PATIENCE, Finding, Outcome
 from reconcilers.pgcluster.memory import Memory
@@ -471,12 +471,12 @@ def test_a_pooler_is_paused_when_all_its_pods_are(
 
 def test_pods_of_the_pooler_are_waited_for_only_while_they_are_or_were_to_be_paused() -> None:
     world = World(spec={"proxy": {"pgBouncer": {"replicas": 3}}})
-    assert pausing.waiting(world.view(), Memory()) == ()
+    assert pgbouncer_pause.waiting(world.view(), Memory()) == ()
     world.spec["proxy"]["pgBouncer"]["paused"] = True
-    before = told(world, replace(GOOD, poolers=pausing.waiting(world.view(), Memory())))
+    before = told(world, replace(GOOD, poolers=pgbouncer_pause.waiting(world.view(), Memory())))
     assert reason(before, "PGBouncerPaused") == "Pausing"
     held = Memory(poolers={(p["metadata"]["uid"], 0): "paused" for p in world.view().observed.pooler_pods})
-    assert pausing.waiting(world.view(), held) == ()
+    assert pgbouncer_pause.waiting(world.view(), held) == ()
     world.spec["proxy"]["pgBouncer"]["paused"] = False
-    assert len(pausing.waiting(world.view(before), held)) == 3
-    assert pausing.waiting(world.view(told(World())), held) == ()
+    assert len(pgbouncer_pause.waiting(world.view(before), held)) == 3
+    assert pgbouncer_pause.waiting(world.view(told(World())), held) == ()
