@@ -44,6 +44,9 @@ TLS_PATH = "/pgconf/tls"
 PATRONI_PATH = "/etc/patroni"
 SOCKET_PATH = "/tmp/postgres"  # noqa: S108 - a path inside the pod's own emptyDir
 DATA_PATH = "/pgdata"
+WAL_PATH = "/pgwal"
+TABLESPACES_PATH = "/tablespaces"
+POSTGRES_CONF_PATH = "/etc/postgres"
 PGBACKREST_CONF_PATH = "/etc/pgbackrest/conf.d"
 PGBACKREST_SERVER_PATH = "/etc/pgbackrest/server"
 PGBOUNCER_CONF_PATH = "/etc/pgbouncer"
@@ -52,6 +55,11 @@ PGBOUNCER_CONF_PATH = "/etc/pgbouncer"
 def data_directory(major: int) -> str:
     """PGDATA of a major version."""
     return f"{DATA_PATH}/pg{major}"
+
+
+def wal_directory(major: int) -> str:
+    """Where the write-ahead log of a major version is, on a volume of its own."""
+    return f"{WAL_PATH}/pg{major}_wal"
 
 
 def pods(cluster: str) -> str:
@@ -177,6 +185,16 @@ def instance_config(instance: str) -> str:
 def instance_volume(instance: str) -> str:
     """PersistentVolumeClaim of an instance's data."""
     return f"{instance}-pgdata"
+
+
+def wal_volume(instance: str) -> str:
+    """PersistentVolumeClaim of an instance's write-ahead log."""
+    return f"{instance}-pgwal"
+
+
+def tablespace_volume(instance: str, tablespace: str) -> str:
+    """PersistentVolumeClaim of one tablespace of an instance."""
+    return f"{instance}-{tablespace}-tablespace"
 
 
 def instance_of_volume(claim: str) -> str:

@@ -41,8 +41,6 @@ IGNORED: tuple[str, ...] = (
     "spec.initContainer",
     "spec.instances[].containers",
     "spec.instances[].initContainer",
-    "spec.instances[].tablespaceVolumes",
-    "spec.instances[].walVolumeClaimSpec",
     "spec.logcollector",
     "spec.logicalReplicas",
     "spec.patroni.createReplicaMethods",

@@ -1,7 +1,8 @@
 #!/bin/bash
 # Entry point of the container `database`: checks and prepares the data volume, then runs Patroni.
 #
-# Environment: PGDATA (/pgdata/pg17), PGVERSION (17), PGHOST (folder of the socket). Nothing is ever deleted.
+# Environment: PGDATA (/pgdata/pg17), PGVERSION (17), PGHOST (folder of the socket), WAL_DIRECTORY (see wal.sh).
+# Nothing is ever deleted but what has been copied to another volume.
 # Whatever is wrong with image or data ends the container with one sentence in the termination log.
 set -eu
 here=${0%/*} volume=${PGDATA%/*}
@@ -48,8 +49,17 @@ if [ -s "$PGDATA/PG_VERSION" ]; then
     [ "$found" = "$PGVERSION" ] ||
         die "the data in $PGDATA is of PostgreSQL $found, but spec.postgresVersion is $PGVERSION"
 fi
-for tablespace in /tablespaces/*/; do
+# shellcheck source=reconcilers/files/wal.sh
+. "$here/wal.sh"
+place_wal
+for tablespace in "${TABLESPACES:-/tablespaces}"/*/; do
     if [ -d "$tablespace" ]; then mkdir -p "${tablespace}data"; fi
+done
+# Without one of them PostgreSQL would start and fail at the first query that needs it.
+for tablespace in "$PGDATA"/pg_tblspc/*; do
+    if [ -L "$tablespace" ] && [ ! -d "$tablespace" ]; then
+        die "the database has a tablespace in $(readlink "$tablespace"), whose volume is not mounted"
+    fi
 done
 
 # For whoever has to repair the data by hand: no Patroni while this file is there.

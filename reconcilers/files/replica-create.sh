@@ -10,4 +10,5 @@ answer=$(timeout 12 pgbackrest "${limits[@]}" --output=json info) || { echo "$an
 case $answer in *'"label":"'*) ;; *) echo "repo$1 holds no backup" >&2; exit 1 ;; esac
 
 mkdir -p "$PGDATA" && chmod 0700 "$PGDATA" || exit 1
-exec pgbackrest "${limits[@]}" --delta --type=standby --log-level-console=info restore
+# The log goes to its own volume, if there is one, whatever the backup had.
+exec pgbackrest "${limits[@]}" ${WAL_DIRECTORY:+"--link-map=pg_wal=$WAL_DIRECTORY"} --delta --type=standby --log-level-console=info restore

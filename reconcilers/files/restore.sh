@@ -1,12 +1,16 @@
 #!/bin/bash
 # restore.sh [OPTION...]: the Job of a restore. OPTIONs are the user's, for `pgbackrest restore`.
 #
-# Environment: PGDATA (/pgdata/pg17), PGVERSION (17), RESTORE_ID, REPO (1), STANZA (db), and for a recovery to the
-# end of the archive WAL_LAST, the newest segment that the archive is known to hold.
+# Environment: PGDATA (/pgdata/pg17), PGVERSION (17), RESTORE_ID, REPO (1), STANZA (db), WAL_DIRECTORY (the log's place
+# on a volume of its own, if there is one), and for a recovery to the end of the archive WAL_LAST, the newest segment
+# that the archive is known to hold.
 #
 # A fresh folder is filled and recovered beside the present data; a rename at the end makes it PGDATA and keeps
 # the former one as ${PGDATA}_before_$RESTORE_ID. So a failure at any point before harms nothing. The script may be
-# killed and started again at any point: a file in the folder says how far it is.
+# killed and started again at any point: a file in the folder says how far it is. Tablespaces have one place only: with
+# their volumes the restore is made over the present data, as with --delta, and there is no former data to go back to.
+#
+# The log is restored into the data volume; `database.sh` moves it when the instance starts.
 #
 # `restore.sh --undo` puts the former data back.
 #
@@ -33,9 +37,27 @@ controldata() { pg_controldata "$new" | sed -n "s/^$1: *//p"; }
 
 delta=''
 for option in "$@"; do if [ "$option" = --delta ]; then delta=yes; fi; done
+for tablespace in "${TABLESPACES:-/tablespaces}"/*/; do
+    if [ -d "$tablespace" ] && [ -z "$delta" ] && [ "${1-}" != --undo ]; then delta=yes; set -- --delta "$@"; fi
+done
 server=''
 # The wait below ends at once with a signal; what is half done is begun anew.
 trap 'if [ -n "$server" ]; then kill -QUIT "$server"; fi; exit 143' TERM INT
+
+# drop_log FOLDER: the link to a log on another volume, and the log.
+drop_log() {
+    if [ -L "$1/pg_wal" ]; then rm -rf "$(readlink "$1/pg_wal")" "$1/pg_wal"; fi
+}
+
+# park_log FOLDER: the former data keep their log, under a name that leaves the usual one to the restored data.
+park_log() {
+    local present parked=${WAL_DIRECTORY-}_before_$RESTORE_ID
+    [ -n "${WAL_DIRECTORY-}" ] && [ -L "$1/pg_wal" ] || return 0
+    present=$(readlink "$1/pg_wal")
+    [ "$present" != "$parked" ] || return 0
+    if [ -d "$present" ]; then mv -T "$present" "$parked" || { say "could not rename $present"; exit 2; }; fi
+    if [ -d "$parked" ]; then ln -sfn "$parked" "$1/pg_wal"; fi
+}
 
 is_marked() { [ -r "$1/$mark" ] && [ "$(<"$1/$mark")" = "$RESTORE_ID $2" ]; }
 
@@ -47,6 +69,8 @@ fetch() {
         # Asked for by the user: fast and without room for two, but with no way back.
         if [ ! -e "$new" ] && [ -e "$PGDATA" ]; then mv "$PGDATA" "$new"; fi
         rm -f "$new/postmaster.pid"
+        # pgBackRest empties the log's folder: on its own volume it would be left, and be of no database.
+        if [ -L "$new/pg_wal" ]; then drop_log "$new"; mkdir -m 0700 "$new/pg_wal"; fi
     else
         rm -rf "$new"
     fi
@@ -182,10 +206,19 @@ $(grep -o 'not in the archive: [0-9A-F]\{24\}' "$log" | head -n 1), but the arch
 
 swap() {
     if [ -e "$PGDATA" ] && [ ! -e "$before" ]; then mv "$PGDATA" "$before"; fi
+    park_log "$before"
     # Left by a container that started between the two renames and found nothing.
     if [ -d "$PGDATA" ]; then rmdir "$PGDATA" 2>/dev/null; fi
     mv -T "$new" "$PGDATA" || { say "could not rename $new to $PGDATA"; exit 1; }
     sync -f "$volume" 2>/dev/null || sync
+}
+
+# The log of the former data gets its name back. Killed between rename and link, the link leads nowhere.
+unpark_log() {
+    local parked=${WAL_DIRECTORY-}_before_$RESTORE_ID
+    [ -n "${WAL_DIRECTORY-}" ] && [ -L "$PGDATA/pg_wal" ] || return 0
+    if [ -d "$parked" ] && [ ! -e "$WAL_DIRECTORY" ]; then mv -T "$parked" "$WAL_DIRECTORY"; fi
+    if [ ! -d "$PGDATA/pg_wal" ] && [ -d "$WAL_DIRECTORY" ]; then ln -sfn "$WAL_DIRECTORY" "$PGDATA/pg_wal"; fi
 }
 
 # restore.sh --undo: the restore was given up at a moment that nobody knows.
@@ -195,7 +228,8 @@ undo() {
         if [ -d "$PGDATA" ]; then rmdir "$PGDATA" 2>/dev/null; fi
         [ -e "$PGDATA" ] || mv "$before" "$PGDATA" || { say "could not rename $before to $PGDATA"; exit 1; }
     fi
-    if [ -e "$PGDATA" ]; then rm -rf "$new"; fi
+    if [ -e "$PGDATA" ] && [ -e "$new" ]; then drop_log "$new"; rm -rf "$new"; fi
+    if [ -e "$PGDATA" ]; then unpark_log; fi
     say "the former data is in place"
     exit 0
 }

@@ -51,6 +51,7 @@ def _config_map(view: View, name: str, own: dict[str, str], data: dict[str, str]
 
 
 def _instance(view: View, planned: Planned) -> Manifest:
+    has_wal = {one.name: one.wal_volume_claim_spec is not None for one in view.cluster.spec.instance_sets()}
     own = labels.instance(view.name, planned.set_name, planned.name)
     return _config_map(
         view,
@@ -61,6 +62,9 @@ def _instance(view: View, planned: Planned) -> Manifest:
                 may_lead=restoring.may_lead(view.restoring, planned.name),
                 methods=_replica_methods(view),
                 repo=_first_repo(view),
+                wal=naming.wal_directory(view.cluster.spec.postgres_version)
+                if has_wal[planned.set_name]
+                else "",
             )
         },
     )
@@ -110,8 +114,14 @@ def _first_repo(view: View) -> int:
     return next((repo.number for repo in view.cluster.spec.backups.repos), 1)
 
 
-def instance_yaml(*, may_lead: bool = True, methods: Sequence[str] = ("basebackup",), repo: int = 1) -> str:
-    """The file of one member; what differs from member to member comes by environment."""
+def instance_yaml(
+    *, may_lead: bool = True, methods: Sequence[str] = ("basebackup",), repo: int = 1, wal: str = ""
+) -> str:
+    """The file of one member; what differs from member to member comes by environment.
+
+    `wal` is the folder of the write-ahead log where that has a volume of its own.
+    """
+    waldir = [{"waldir": wal}] if wal else []
     document: dict[str, Any] = {
         "postgresql": {
             # A member that cannot be brought onto the primary's timeline is of no use as it is: it is copied
@@ -121,9 +131,9 @@ def instance_yaml(*, may_lead: bool = True, methods: Sequence[str] = ("basebacku
             "use_unix_socket": True,
             "create_replica_methods": list(methods),
             # A spread checkpoint would make a replica wait for minutes before its copy begins.
-            "basebackup": [{"checkpoint": "fast"}],
+            "basebackup": [{"checkpoint": "fast"}, *waldir],
         },
-        "bootstrap": {"initdb": ["data-checksums", {"encoding": "UTF8"}]},
+        "bootstrap": {"initdb": ["data-checksums", {"encoding": "UTF8"}, *waldir]},
     }
     if "pgbackrest" in methods:
         document["postgresql"]["pgbackrest"] = {

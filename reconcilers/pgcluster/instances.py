@@ -5,7 +5,7 @@ import json
 from pgoperator import labels, naming
 from pgoperator.api.instances import InstanceSet
 from pgoperator.kube.manifest import Manifest, annotations_of, name_of
-from reconcilers.pgcluster import extras, pods, repository, restoring
+from reconcilers.pgcluster import extras, pods, repository, restoring, volumes
 from reconcilers.pgcluster.extras import Part
 from reconcilers.pgcluster.view import Planned, View
 
@@ -22,10 +22,10 @@ def desired(view: View) -> list[Manifest]:
 
 
 def _of_instance(view: View, planned: Planned, instance_set: InstanceSet, part: Part) -> list[Manifest]:
-    volume = _volume(view, planned, instance_set)
+    claims = _claims(view, planned, instance_set)
     if not restoring.may_run(view.restoring, planned.name) or _is_held_back(view, planned.name):
-        return [volume]
-    return [volume, _stateful_set(view, planned, instance_set, part)]
+        return claims
+    return [*claims, _stateful_set(view, planned, instance_set, part)]
 
 
 def _is_held_back(view: View, name: str) -> bool:
@@ -44,17 +44,13 @@ def _is_held_back(view: View, name: str) -> bool:
     return name != last and last in {one.name for one in view.planned}
 
 
-def _volume(view: View, planned: Planned, instance_set: InstanceSet) -> Manifest:
-    own = labels.instance(view.name, planned.set_name, planned.name)
-    own |= {labels.ROLE: labels.ROLE_PGDATA, labels.DATA: labels.DATA_POSTGRES}
-    return {
-        "apiVersion": "v1",
-        "kind": "PersistentVolumeClaim",
-        "metadata": view.metadata(
-            naming.instance_volume(planned.name), own, instance_set.metadata, component="pg"
-        ),
-        "spec": pods.claim(instance_set.data_volume_claim_spec),
-    }
+def _claims(view: View, planned: Planned, instance_set: InstanceSet) -> list[Manifest]:
+    own = {labels.ROLE: labels.ROLE_PGDATA, labels.DATA: labels.DATA_POSTGRES}
+    name, spec = naming.instance_volume(planned.name), instance_set.data_volume_claim_spec
+    return [
+        volumes.claim(view, planned, instance_set, name=name, own=own, spec=spec),
+        *volumes.claims(view, planned, instance_set),
+    ]
 
 
 def _stateful_set(view: View, planned: Planned, instance_set: InstanceSet, part: Part) -> Manifest:
@@ -90,7 +86,8 @@ def _stateful_set(view: View, planned: Planned, instance_set: InstanceSet, part:
 
 def _pod(view: View, planned: Planned, instance_set: InstanceSet, part: Part) -> Manifest:
     containers = [_database(view, planned, instance_set, part)]
-    volumes = [
+    beside = view.observed, planned.name, instance_set
+    storage = [
         _certificates(view),
         {
             "name": "postgres-data",
@@ -100,16 +97,17 @@ def _pod(view: View, planned: Planned, instance_set: InstanceSet, part: Part) ->
         pods.scripts_volume(view.name),
         pods.TMP_VOLUME,
         {"name": "dshm", "emptyDir": {"medium": "Memory"}},
+        *volumes.volumes(*beside),
     ]
     if view.cluster.spec.backups.enabled:
-        containers.append(repository.server(view, [_data_mount()]))
-        volumes += repository.instance_volumes(view, planned)
-    volumes += [{"name": one.name, **one.volume_source} for one in instance_set.extra_volumes]
+        containers.append(repository.server(view, [_data_mount(), *volumes.mounts(*beside)]))
+        storage += repository.instance_volumes(view, planned)
+    storage += [{"name": one.name, **one.volume_source} for one in instance_set.extra_volumes]
     pod = pods.pod_spec(
         view,
         instance_set,
         containers=containers,
-        volumes=volumes,
+        volumes=storage,
         account=naming.instance_account(view.name),
         selector=pods.database_selector(view.name),
         fs_group=pods.POSTGRES_GROUP,
@@ -140,6 +138,7 @@ def _database(view: View, planned: Planned, instance_set: InstanceSet, part: Par
         {"name": "dshm", "mountPath": "/dev/shm"},  # noqa: S108 - inside the container
         pods.SCRIPTS_MOUNT,
         pods.TMP_MOUNT,
+        *volumes.mounts(view.observed, planned.name, instance_set),
     ]
     if spec.backups.enabled:
         mounts.append(repository.CONFIG_MOUNT)
@@ -149,7 +148,7 @@ def _database(view: View, planned: Planned, instance_set: InstanceSet, part: Par
         naming.DATABASE_CONTAINER,
         pods.image(view, spec.image, "postgres", spec.postgres_version),
         command=pods.script("database.sh"),
-        **extras.variables(part, _environment(view, planned)),
+        **extras.variables(part, _environment(view, planned, instance_set)),
         ports=[
             {"name": naming.POSTGRES_PORT_NAME, "containerPort": spec.port, "protocol": "TCP"},
             {"name": naming.PATRONI_PORT_NAME, "containerPort": patroni.port, "protocol": "TCP"},
@@ -174,7 +173,7 @@ def _probe(path: str, **timing: int) -> Manifest:
     return {"httpGet": get, "timeoutSeconds": 5, "successThreshold": 1, **timing}
 
 
-def _environment(view: View, planned: Planned) -> list[Manifest]:
+def _environment(view: View, planned: Planned, instance_set: InstanceSet) -> list[Manifest]:
     """What differs from member to member, and what the script and PostgreSQL's programs look up."""
     spec, patroni = view.cluster.spec, view.cluster.spec.patroni
     data, host = naming.data_directory(spec.postgres_version), naming.pod_host(planned.name, view.name)
@@ -195,6 +194,7 @@ def _environment(view: View, planned: Planned) -> list[Manifest]:
         "PGHOST": naming.SOCKET_PATH,
         "PGPORT": str(spec.port),
         "PGVERSION": str(spec.postgres_version),
+        **volumes.environment(view.observed, planned.name, instance_set, spec.postgres_version),
     }
     pod_ip = {"fieldRef": {"apiVersion": "v1", "fieldPath": "status.podIP"}}
     plain = [{"name": name, "value": value} for name, value in values.items()]

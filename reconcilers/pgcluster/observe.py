@@ -15,6 +15,9 @@ def observe(store: Store, namespace: str, cluster: str) -> Observed:
     return Observed(
         instances=_instances(store, namespace, cluster, pods),
         volumes=tuple(store.select(kinds.PVC, namespace, ours | {labels.ROLE: labels.ROLE_PGDATA})),
+        wal_volumes=frozenset(
+            map(name_of, store.select(kinds.PVC, namespace, ours | {labels.ROLE: labels.ROLE_PGWAL}))
+        ),
         leader=store.get(kinds.ENDPOINTS, namespace, naming.patroni_scope(cluster)),
         leader_service=store.get(kinds.SERVICE, namespace, naming.patroni_scope(cluster)),
         dcs=store.get(kinds.ENDPOINTS, namespace, naming.patroni_config(cluster)),

@@ -96,6 +96,9 @@ class Observed:
 
     instances: tuple[Instance, ...] = ()
     volumes: tuple[Manifest, ...] = ()
+    """Claims of the data."""
+    wal_volumes: frozenset[str] = frozenset()
+    """Names of the claims of write-ahead logs."""
     leader: Manifest | None = None
     leader_service: Manifest | None = None
     dcs: Manifest | None = None

@@ -205,11 +205,12 @@ async def clean(ctx: Context, restore: PGRestore, cluster: PGCluster, observed: 
     primary = observed.primary
     if primary is None or primary.name != restore.status.instance:
         return
-    data = naming.data_directory(cluster.spec.postgres_version)
+    major, suffix = cluster.spec.postgres_version, f"_before_{restore.metadata.uid}"
+    data, wal = naming.data_directory(major), naming.wal_directory(major)
     script = (
         f'rm -f "{data}/pgoperator-restore"; '
-        f'if [ -e "{data}_before_{restore.metadata.uid}" ]; then '
-        f'(setsid nice rm -rf "{data}_before_{restore.metadata.uid}" >/dev/null 2>&1 </dev/null &); fi'
+        f'if [ -e "{data}{suffix}" ]; then '
+        f'(setsid nice rm -rf "{data}{suffix}" "{wal}{suffix}" >/dev/null 2>&1 </dev/null &); fi'
     )
     try:
         await ctx.client.exec(

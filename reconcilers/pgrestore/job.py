@@ -1,12 +1,12 @@
 """The Job that restores the data of the first instance."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pgoperator import labels, naming
 from pgoperator.api.pgrestore import PGRestore
 from pgoperator.kube.manifest import Manifest
-from reconcilers.pgcluster import pods, repository
+from reconcilers.pgcluster import pods, repository, volumes
 from reconcilers.pgcluster.view import Planned, View
 from reconcilers.pgrestore.source import Source
 
@@ -76,19 +76,25 @@ def _pod(
     stanza = origin.stanza if origin is not None else naming.STANZA
     # A new cluster's variables are those of its dataSource.
     extra = restore.spec.container_options or (jobs if origin is not None else None)
+    sets = {f"{view.name}-{one.name}": one for one in spec.instance_sets()}
+    # The name without its hyphen and four characters; a set that is gone has nothing but data.
+    instance_set = sets.get(instance[:-5])
+    beside = (view.observed, instance, instance_set) if instance_set else None
+    variables = volumes.environment(*beside, spec.postgres_version) if beside else {}
     command = pods.script("restore.sh", *([f"--{UNDO}"] if undo else words))
     container = pods.container(
         view,
         CONTAINER,
         pods.image(view, spec.image, "postgres", spec.postgres_version),
         command=command,
-        env=[*_extra(extra, "env"), *_environment(view, restore, stanza)],
+        env=[*_extra(extra, "env"), *_environment(view, restore, stanza, variables)],
         envFrom=_extra(extra, "env_from"),
         resources=jobs.resources,
         volumeMounts=[
             {"name": "postgres-data", "mountPath": naming.DATA_PATH},
             {"name": config["name"], "mountPath": naming.PGBACKREST_CONF_PATH, "readOnly": True},
             {"name": "dshm", "mountPath": "/dev/shm"},  # noqa: S108 - inside the container
+            *(volumes.mounts(*beside) if beside else ()),
             pods.SCRIPTS_MOUNT,
             pods.TMP_MOUNT,
         ],
@@ -102,6 +108,7 @@ def _pod(
             {"name": "postgres-data", "persistentVolumeClaim": claim},
             config,
             {"name": "dshm", "emptyDir": {"medium": "Memory"}},
+            *(volumes.volumes(*beside) if beside else ()),
             pods.scripts_volume(view.name),
             pods.TMP_VOLUME,
         ],
@@ -118,8 +125,9 @@ def _extra(options: Any, name: str) -> list[Any]:
     return list(getattr(options, name, None) or [])
 
 
-def _environment(view: View, restore: PGRestore, stanza: str) -> list[Manifest]:
+def _environment(view: View, restore: PGRestore, stanza: str, more: Mapping[str, str]) -> list[Manifest]:
     values = {
+        **more,
         "PGDATA": naming.data_directory(view.cluster.spec.postgres_version),
         "PGVERSION": str(view.cluster.spec.postgres_version),
         "RESTORE_ID": restore.metadata.uid,

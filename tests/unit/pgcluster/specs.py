@@ -254,6 +254,12 @@ VARIANTS: dict[str, Spec] = {
     },
     "no-users": {"users": []},
     "version": {"crVersion": "3.1.0"},
+    "volumes": {
+        "instances": instances(
+            walVolumeClaimSpec=CLAIM,
+            tablespaceVolumes=[{"name": "cold", "dataVolumeClaimSpec": CLAIM}],
+        )
+    },
     "added": {
         "instances": instances(**ADDED),
         "backups": backups(

@@ -24,6 +24,7 @@ CASES: dict[str, tuple[str, ...]] = {
         "huge-pages",
         "two-sets",
         "authentication",
+        "volumes",
     ),
     "repository": (
         *("default", "metadata", "s3-only", "all-repos", "placed-repo-host", "no-backups", "ports"),
@@ -31,7 +32,7 @@ CASES: dict[str, tuple[str, ...]] = {
     ),
     "instances": (
         *("default", "metadata", "one-instance", "two-sets", "no-backups", "ports", "patroni", "images"),
-        *("openshift", "own-security", "version", "added"),
+        *("openshift", "own-security", "version", "added", "volumes"),
     ),
     "pgbouncer": (
         *("default", "metadata", "no-pooler", "placed-pooler", "pooler-config", "ports", "load-balancer"),
