@@ -294,3 +294,66 @@ def test_into_an_empty_volume(place: Place) -> None:
     assert place.restore() == 0, (place.root / "restore.log").read_text()
     assert place.leftovers() == []
     assert place.rows() == 25
+
+
+def move_log(place: Place, folder: Path) -> Path:
+    """Put the log into a folder on another volume, as `database.sh` does."""
+    place.run("mkdir", "-p", str(folder.parent))
+    place.run("mv", str(place.data / "pg_wal"), str(folder))
+    place.run("ln", "-s", str(folder), str(place.data / "pg_wal"))
+    return folder
+
+
+@pytest.fixture
+def log(place: Place) -> Iterator[Path]:
+    """The place of a log that has a volume of its own."""
+    yield move_log(place, place.root / "wal/pg_wal")
+    shutil.rmtree(place.root / "wal")
+
+
+def test_a_log_on_its_own_volume_goes_with_the_former_data(place: Place, log: Path) -> None:
+    before = sorted(path.name for path in log.iterdir())
+    for _ in range(2):
+        assert place.restore(WAL_DIRECTORY=str(log)) == 0, (place.root / "restore.log").read_text()
+    former = place.data.with_name(f"pg_before_{ID}")
+    assert sorted(path.name for path in (former / "pg_wal").iterdir()) == before
+    assert not log.exists()
+    assert not (place.data / "pg_wal").is_symlink()
+    move_log(place, log)
+    assert place.rows() == 25
+    for _ in range(2):
+        assert place.restore("--undo", WAL_DIRECTORY=str(log)) == 0
+    assert place.leftovers() == []
+    assert (place.data / "pg_wal").readlink() == log
+    assert sorted(path.name for path in log.iterdir()) == before
+    assert [path.name for path in log.parent.iterdir()] == ["pg_wal"]
+    assert place.rows() == 25
+
+
+def test_over_the_former_data_with_a_log_on_its_own_volume(place: Place, log: Path) -> None:
+    assert place.restore("--delta", WAL_DIRECTORY=str(log)) == 0, (place.root / "restore.log").read_text()
+    assert not (place.data / "pg_wal").is_symlink()
+    assert not log.exists()
+    assert place.rows() == 25
+
+
+def test_tablespaces_are_restored_in_their_places(place: Place) -> None:
+    folder = place.root / "tablespaces"
+    place.run("mkdir", "-p", str(folder / "cold/data"))
+    place.start()
+    place.sql(f"CREATE TABLESPACE cold LOCATION '{folder}/cold/data'")
+    place.sql("CREATE TABLE stored TABLESPACE cold AS SELECT generate_series(1, 7)")
+    place.run("pgbackrest", "--stanza=db", "--type=full", "backup")
+    place.sql("INSERT INTO stored SELECT 8")
+    place.sql("SELECT pg_switch_wal()")
+    place.sql("DROP TABLE stored")
+    place.stop()
+    label = (place.root / "repo/backup/db/latest").readlink().name
+    options = ("--type=immediate", f"--set={label}")
+    assert place.restore(*options, TABLESPACES=str(folder)) == 0, (place.root / "restore.log").read_text()
+    place.start()
+    try:
+        assert place.sql("SELECT count(*) FROM stored") == "7"
+    finally:
+        place.stop()
+        shutil.rmtree(folder)
