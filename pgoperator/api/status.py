@@ -154,6 +154,9 @@ class PGClusterStatus(ApiModel):
     logical_replicas: Annotated[tuple[LogicalReplicaStatus, ...], MAP_BY_NAME] = Field(
         default_factory=tuple, description="The logical replicas."
     )
+    database_init_sql: str | None = Field(
+        default=None, alias="databaseInitSQL", description="ConfigMap whose SQL has been run."
+    )
     conditions: tuple[Condition, ...] = Field(
         default_factory=tuple, description="Observations about the cluster, each with its cause."
     )

@@ -61,11 +61,11 @@ def digest(value: Any) -> str:
 
 
 def _same_quantity(one: Any, other: Any) -> bool:
-    numbers = (_quantity(one), _quantity(other))
+    numbers = (quantity(one), quantity(other))
     return None not in numbers and numbers[0] == numbers[1]
 
 
-def _quantity(value: Any) -> Decimal | None:
+def quantity(value: Any) -> Decimal | None:
     """Return the number that a Kubernetes quantity means, None when it is none."""
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         return None

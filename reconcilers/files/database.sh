@@ -71,4 +71,4 @@ fi
 
 # shellcheck source=reconcilers/files/account.sh
 if [ -r "$here/account.sh" ]; then . "$here/account.sh"; fi
-exec bash "$here/supervise.sh" /pgconf/tls /etc/patroni -- patroni /etc/patroni
+exec bash "$here/supervise.sh" /pgconf/tls /etc/patroni /etc/postgres -- patroni /etc/patroni

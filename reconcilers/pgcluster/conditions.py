@@ -9,7 +9,8 @@ from pgoperator.api.base import Condition
 from pgoperator.api.cluster import PGCluster
 from pgoperator.api.ignored import ignored_fields
 from pgoperator.api.status import PGClusterStatus
-from reconcilers.pgcluster import archive, configuration, consent
+from pgoperator.kube.manifest import Manifest
+from reconcilers.pgcluster import archive, claims, configuration, consent
 from reconcilers.pgcluster.problems import Problem
 from reconcilers.pgcluster.view import View, is_ready
 
@@ -35,6 +36,8 @@ class Outcome:
     """Digest of the repositories for which the stanza is known to exist."""
     poolers: tuple[str, ...] = ()
     """Pods of pgBouncer that do not hold queries back yet, or still do."""
+    init_sql: str | None = None
+    """Name of the ConfigMap whose SQL has been run."""
     book: archive.Book = archive.NO_BACKUPS
     """The backups and their schedules."""
 
@@ -49,8 +52,11 @@ class Finding:
     message: str
 
 
-def findings(view: View, outcome: Outcome, missing: list[str]) -> list[Finding]:
-    """Every condition of the cluster; `missing` are sentences of what is not yet as promised."""
+def findings(view: View, outcome: Outcome, missing: list[str], volumes: Sequence[Manifest]) -> list[Finding]:
+    """Every condition of the cluster; `missing` are sentences of what is not yet as promised.
+
+    `volumes` are the claims of the cluster.
+    """
     found = _summary(view, outcome, missing)
     if consent.is_missing(view):
         found = [f for f in found if f.type != "Progressing"]
@@ -74,6 +80,9 @@ def findings(view: View, outcome: Outcome, missing: list[str]) -> list[Finding]:
     if pending:
         message = f"parameters wait for a restart of {', '.join(pending)}"
         found.append(Finding("PendingRestart", True, "ParametersChanged", message))
+    if changing := claims.resizing(volumes):
+        message = "; ".join(sentence for _, sentence in changing)
+        found.append(Finding("PersistentVolumeResizing", True, changing[0][0], message))
     if view.restoring is not None:
         message = f"restore {view.restoring.name} is at {view.restoring.phase}"
         found.append(Finding("PGBackRestoreProgressing", True, view.restoring.phase, message))

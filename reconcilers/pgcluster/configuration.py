@@ -62,6 +62,7 @@ def _instance(view: View, planned: Planned) -> Manifest:
                 may_lead=restoring.may_lead(view.restoring, planned.name),
                 methods=_replica_methods(view),
                 repo=_first_repo(view),
+                discards=view.cluster.spec.patroni.remove_data_directory_on_diverged_timelines,
                 wal=naming.wal_directory(view.cluster.spec.postgres_version)
                 if has_wal[planned.set_name]
                 else "",
@@ -115,10 +116,16 @@ def _first_repo(view: View) -> int:
 
 
 def instance_yaml(
-    *, may_lead: bool = True, methods: Sequence[str] = ("basebackup",), repo: int = 1, wal: str = ""
+    *,
+    may_lead: bool = True,
+    methods: Sequence[str] = ("basebackup",),
+    repo: int = 1,
+    discards: bool = False,
+    wal: str = "",
 ) -> str:
     """The file of one member; what differs from member to member comes by environment.
 
+    `discards`: a former primary whose timeline went its own way is copied anew without trying to rewind it.
     `wal` is the folder of the write-ahead log where that has a volume of its own.
     """
     waldir = [{"waldir": wal}] if wal else []
@@ -146,6 +153,7 @@ def instance_yaml(
     if not may_lead:
         # Its data is of before a restore: it shall follow, by whatever means, and never take over with that.
         document["tags"] = {"nofailover": True}
+    if discards or not may_lead:
         document["postgresql"]["remove_data_directory_on_diverged_timelines"] = True
     return HEADER + yaml.safe_dump(document, sort_keys=True)
 

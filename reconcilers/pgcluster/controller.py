@@ -23,11 +23,13 @@ from reconcilers.pgcluster import (
     backups,
     bootstrap,
     certificates,
+    claims,
     conditions,
     consent,
     databases,
     deletion,
     followers,
+    init_sql,
     leavers,
     patroni,
     pgbouncer_pause,
@@ -116,9 +118,11 @@ class PGClusters:
             await _attempt(databases.act(ctx, view, memory), waits, found),
             await _attempt(pgbouncer_pause.act(ctx, view, memory), waits, found),
             await _attempt(leavers.act(ctx, view), waits, found),
+            await _attempt(init_sql.act(ctx, view, memory), waits, found),
             await _attempt(scaling.act(ctx, view, memory), waits, found),
         ]
         found += databases.found(view, memory) + bootstrap.found(ctx, view)
+        found += [memory.init_problem] if memory.init_problem else []
         if not report.all_ready(view):
             found += (absent := await references.missing(ctx, cluster))
             waits += [Wait(problem.message, references.SECONDS) for problem in absent]
@@ -131,6 +135,7 @@ class PGClusters:
             access_is_current=databases.is_current(view, memory),
             stanza_hash=stanza.known(view),
             poolers=pgbouncer_pause.waiting(view, memory),
+            init_sql=init_sql.known(view, memory),
             book=backups.look(ctx, view),
         )
         ready = await _report(ctx, view, outcome, memory)
@@ -213,13 +218,7 @@ async def _view(ctx: Context, cluster: PGCluster, manifest: Manifest, memory: Me
 
 async def _apply(ctx: Context, view: View, answers: steps.Answers) -> None:
     """Write what differs, then remove what is ours and no longer wanted."""
-    # Volumes have no owner: they outlive the custom resource.
-    for claim in (m for m in answers.manifests if m["kind"] == kinds.PVC.kind):
-        try:
-            await ctx.applier.apply(claim, None)
-        except (Invalid, Forbidden) as error:
-            # A volume that cannot grow keeps nothing else from being done.
-            answers.problems.append(Problem("VolumeRefused", f"volume claim {name_of(claim)}: {error}"))
+    answers.problems += await claims.apply(ctx, (m for m in answers.manifests if m["kind"] == kinds.PVC.kind))
     await ctx.applier.apply_all([m for m in answers.manifests if m["kind"] != kinds.PVC.kind], view.manifest)
     if answers.complete:
         owned = [
@@ -241,8 +240,8 @@ def _is_of_instance(found: Manifest, view: View) -> bool:
 
 async def _report(ctx: Context, view: View, outcome: conditions.Outcome, memory: Memory) -> bool:
     """Write the status if it differs, tell metrics and events; say whether the cluster is ready."""
-    claims = ctx.store.select(kinds.PVC, view.namespace, labels.of_cluster(view.name))
-    new = report.status(view, outcome, memory, claims)
+    volumes = ctx.store.select(kinds.PVC, view.namespace, labels.of_cluster(view.name))
+    new = report.status(view, outcome, memory, volumes)
     await _write(ctx, view.manifest, new)
     primary = view.observed.primary
     serving = sum(report.serves(i, memory) for i in view.observed.instances)

@@ -40,7 +40,7 @@ TIMEOUT_SECONDS = 60
 # The other switches come with the extensions themselves; until then nobody's extension is dropped.
 ACTED_ON = ("pg_audit",)
 
-_PSQL = (
+PSQL = (
     "psql",
     "--no-psqlrc",
     "--quiet",
@@ -108,7 +108,7 @@ async def act(ctx: Context, view: View, memory: Memory) -> Wait | None:
             view.namespace,
             primary.pod_name,
             naming.DATABASE_CONTAINER,
-            _PSQL,
+            PSQL,
             stdin=text.encode(),
             timeout=TIMEOUT_SECONDS,
         )

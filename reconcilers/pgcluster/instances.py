@@ -98,6 +98,7 @@ def _pod(view: View, planned: Planned, instance_set: InstanceSet, part: Part) ->
         pods.TMP_VOLUME,
         {"name": "dshm", "emptyDir": {"medium": "Memory"}},
         *volumes.volumes(*beside),
+        *_files(view),
     ]
     if view.cluster.spec.backups.enabled:
         containers.append(repository.server(view, [_data_mount(), *volumes.mounts(*beside)]))
@@ -139,6 +140,10 @@ def _database(view: View, planned: Planned, instance_set: InstanceSet, part: Par
         pods.SCRIPTS_MOUNT,
         pods.TMP_MOUNT,
         *volumes.mounts(view.observed, planned.name, instance_set),
+        *(
+            {"name": one["name"], "mountPath": naming.POSTGRES_CONF_PATH, "readOnly": True}
+            for one in _files(view)
+        ),
     ]
     if spec.backups.enabled:
         mounts.append(repository.CONFIG_MOUNT)
@@ -148,7 +153,7 @@ def _database(view: View, planned: Planned, instance_set: InstanceSet, part: Par
         naming.DATABASE_CONTAINER,
         pods.image(view, spec.image, "postgres", spec.postgres_version),
         command=pods.script("database.sh"),
-        **extras.variables(part, _environment(view, planned, instance_set)),
+        **extras.variables(part, _environment(view, planned, instance_set, part)),
         ports=[
             {"name": naming.POSTGRES_PORT_NAME, "containerPort": spec.port, "protocol": "TCP"},
             {"name": naming.PATRONI_PORT_NAME, "containerPort": patroni.port, "protocol": "TCP"},
@@ -173,7 +178,7 @@ def _probe(path: str, **timing: int) -> Manifest:
     return {"httpGet": get, "timeoutSeconds": 5, "successThreshold": 1, **timing}
 
 
-def _environment(view: View, planned: Planned, instance_set: InstanceSet) -> list[Manifest]:
+def _environment(view: View, planned: Planned, instance_set: InstanceSet, part: Part) -> list[Manifest]:
     """What differs from member to member, and what the script and PostgreSQL's programs look up."""
     spec, patroni = view.cluster.spec, view.cluster.spec.patroni
     data, host = naming.data_directory(spec.postgres_version), naming.pod_host(planned.name, view.name)
@@ -194,11 +199,31 @@ def _environment(view: View, planned: Planned, instance_set: InstanceSet) -> lis
         "PGHOST": naming.SOCKET_PATH,
         "PGPORT": str(spec.port),
         "PGVERSION": str(spec.postgres_version),
+        **_authentication_files(view, part),
         **volumes.environment(view.observed, planned.name, instance_set, spec.postgres_version),
     }
     pod_ip = {"fieldRef": {"apiVersion": "v1", "fieldPath": "status.podIP"}}
     plain = [{"name": name, "value": value} for name, value in values.items()]
     return [*plain, {"name": "PATRONI_KUBERNETES_POD_IP", "valueFrom": pod_ip}]
+
+
+def _files(view: View) -> list[Manifest]:
+    """The user's files for PostgreSQL; kubelet renews them."""
+    sources = view.cluster.spec.config.files
+    return [pods.projected("postgres-config", sources)] if sources else []
+
+
+def _authentication_files(view: View, part: Part) -> dict[str, str]:
+    """Where libraries look for what the original keeps among those files, unless the user says otherwise."""
+    if not view.cluster.spec.config.files:
+        return {}
+    folder, given = naming.POSTGRES_CONF_PATH, {one["name"] for one in part.environment.env}
+    values = {
+        "KRB5_CONFIG": f"{folder}/krb5.conf",
+        "KRB5RCACHEDIR": "/tmp",  # noqa: S108 - inside the container
+        "LDAPTLS_CACERT": f"{folder}/ldap/ca.crt",
+    }
+    return {name: value for name, value in values.items() if name not in given}
 
 
 def _certificates(view: View) -> Manifest:

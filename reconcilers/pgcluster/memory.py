@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from pgoperator.postgres.sql import Facts
+from reconcilers.pgcluster.problems import Problem
 
 
 @dataclass(slots=True)
 class Memory:
-    """The last look into a cluster's database."""
+    """The last look into a cluster's database, and what came of the user's SQL."""
 
     digest: str = ""
     """Of the script that was run."""
@@ -33,5 +34,10 @@ class Memory:
     """Names of the author's Secrets that the cluster reads."""
     poolers: dict[tuple[str, int], str] = field(default_factory=dict)
     """Whether a pod of pgBouncer (uid, restarts) holds queries back: paused or running."""
+    init_sql: str = ""
+    """Name of the ConfigMap whose SQL has been run."""
+    init_error: str = ""
+    """What PostgreSQL said of it last."""
+    init_problem: Problem | None = None
     retry_at: dict[str, datetime] = field(default_factory=dict)
     """By act: not before then again."""

@@ -1,6 +1,6 @@
 """Why a cluster is not ready: the causes that pods, volumes and events show, in words for a person. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from pgoperator import labels
@@ -58,9 +58,15 @@ def _said(part: Manifest) -> str:
 
 
 def of_volumes(claims: Iterable[Manifest]) -> list[Problem]:
-    """Claims that lost their volume; those that wait are explained by the pods that wait for them."""
-    return [
-        Problem("VolumeLost", f"volume claim {name_of(claim)} has lost its volume")
-        for claim in claims
-        if claim.get("status", {}).get("phase") == "Lost"
-    ]
+    """Claims that lost their volume or cannot grow; pods that wait for theirs explain those that wait."""
+    return [problem for claim in claims for problem in _of_volume(name_of(claim), claim.get("status", {}))]
+
+
+def _of_volume(name: str, status: Manifest) -> Iterator[Problem]:
+    if status.get("phase") == "Lost":
+        yield Problem("VolumeLost", f"volume claim {name} has lost its volume")
+    states = (status.get("allocatedResourceStatuses") or {}).values()
+    told = [c for c in status.get("conditions") or [] if c["type"].endswith("ResizeError")]
+    if told or any(state.endswith("ResizeInfeasible") for state in states):
+        why = _said(told[0]) if told else "its storage says that this cannot be"
+        yield Problem("VolumeRefused", f"volume claim {name} does not grow: {why}")

@@ -12,6 +12,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from pgoperator.api.cluster import PGCluster
 from pgoperator.context import Context
@@ -88,16 +89,18 @@ async def missing(ctx: Context, cluster: PGCluster) -> list[Problem]:
     return found
 
 
+def _projections(cluster: PGCluster) -> Iterator[tuple[str, Sequence[Mapping[str, Any]]]]:
+    """Files of the user: where they are asked for, and what they are made of."""
+    if cluster.spec.backups.enabled:
+        yield "spec.backups.pgbackrest.configuration", cluster.spec.backups.pgbackrest.configuration
+    yield "spec.config.files", cluster.spec.config.files
+    if cluster.spec.pg_bouncer is not None:
+        yield "spec.proxy.pgBouncer.config.files", cluster.spec.pg_bouncer.config.files
+
+
 def _references(cluster: PGCluster) -> Iterator[tuple[str, Kind, Mapping[str, object]]]:
     """Path in the CR, kind and projection (name, items, optional) of each reference."""
-    spec = cluster.spec
-    projected = {
-        "spec.backups.pgbackrest.configuration": spec.backups.pgbackrest.configuration
-        if spec.backups.enabled
-        else (),
-        "spec.proxy.pgBouncer.config.files": spec.pg_bouncer.config.files if spec.pg_bouncer else (),
-    }
-    for path, sources in projected.items():
+    for path, sources in _projections(cluster):
         for index, source in enumerate(sources):
             for key, kind in (("secret", kinds.SECRET), ("configMap", kinds.CONFIG_MAP)):
                 if source.get(key):

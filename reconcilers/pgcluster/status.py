@@ -61,7 +61,7 @@ def status(view: View, outcome: Outcome, memory: Memory, claims: Sequence[Manife
         image_id=_image_id(observed.primary) or (previous.postgres.image_id if previous.postgres else None),
     )
     version = next((i.member.version for i in observed.instances if i.member.version), None)
-    conditions = findings(view, outcome, missing)
+    conditions = findings(view, outcome, missing, claims)
     return PGClusterStatus(
         state="initializing" if missing else "ready",
         host=_host(view),
@@ -73,6 +73,7 @@ def status(view: View, outcome: Outcome, memory: Memory, claims: Sequence[Manife
         ),
         patroni_version=version,
         pgbackrest=archive.status(view, outcome.book, outcome.stanza_hash, claims),
+        database_init_sql=outcome.init_sql,
         conditions=merged(previous, conditions, view.cluster.metadata.generation, view.now),
         observed_generation=view.cluster.metadata.generation,
     )

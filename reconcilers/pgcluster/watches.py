@@ -129,7 +129,10 @@ def _endpoints(endpoints: Manifest) -> Any:
 
 
 def _volume(claim: Manifest) -> Any:
-    return _metadata(claim), claim.get("spec"), claim.get("status", {}).get("phase")
+    status = claim.get("status", {})
+    conditions = [(c["type"], c["status"]) for c in status.get("conditions") or []]
+    growth = status.get("capacity"), status.get("allocatedResourceStatuses"), conditions
+    return _metadata(claim), claim.get("spec"), status.get("phase"), growth
 
 
 def _owned(kind: Kind, facts: Callable[[Manifest], Any]) -> Watch:

@@ -72,12 +72,15 @@ def test_a_path_keeps_its_contract(row):
     assert all(rule["message"] for rule in node.get("x-kubernetes-validations", ()))
 
 
-# What this operator says beyond the original, which leaves a failed restore without a word and keeps the
-# progress of a restore in the specification of the cluster.
+# What this operator says beyond the original, which leaves a failed restore without a word and keeps the progress
+# of a restore in the specification of the cluster, and that of the first SQL in an object of its own.
 OUR_OWN = {
     f"PerconaPGRestore.status.{name}"
     for name in ("error", "message", "phase", "phaseSince", "instance", "walLast")
-} | {"PerconaPGCluster.status.pgbackrest.scheduledBackups[].schedule"}
+} | {
+    "PerconaPGCluster.status.databaseInitSQL",
+    "PerconaPGCluster.status.pgbackrest.scheduledBackups[].schedule",
+}
 
 
 def test_there_is_nothing_that_the_contract_does_not_know():

@@ -239,6 +239,12 @@ VARIANTS: dict[str, Spec] = {
             },
         }
     },
+    "copies": {
+        "patroni": {
+            "createReplicaMethods": ["basebackup"],
+            "removeDataDirectoryOnDivergedTimelines": True,
+        }
+    },
     "extensions": {"extensions": {"pg_stat_statements": {"enabled": True}, "pg_audit": {"enabled": False}}},
     "huge-pages": {"instances": instances(resources={"limits": {"hugepages-2Mi": "64Mi", "memory": "1Gi"}})},
     "budgets": {
@@ -254,6 +260,12 @@ VARIANTS: dict[str, Spec] = {
     },
     "no-users": {"users": []},
     "version": {"crVersion": "3.1.0"},
+    "files": {
+        "instances": instances(),
+        "config": {
+            "files": [{"secret": {"name": "directory", "items": [{"key": "ca", "path": "ldap/ca.crt"}]}}]
+        },
+    },
     "volumes": {
         "instances": instances(
             walVolumeClaimSpec=CLAIM,

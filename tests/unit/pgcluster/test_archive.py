@@ -146,7 +146,7 @@ def test_backups_go_off_with_consent_only() -> None:
     assert kept.spec.backups.enabled
     going_on = view([HOST], backups=off | {"enabled": True})
     going_on.manifest["spec"]["backups"]["enabled"] = False
-    found = {f.type: f for f in conditions.findings(going_on, conditions.Outcome(), [])}
+    found = {f.type: f for f in conditions.findings(going_on, conditions.Outcome(), [], [])}
     assert (found["Progressing"].status, found["Progressing"].reason) == (False, "Paused")
     assert "authorize backup removal" in found["Progressing"].message
     for prefix in (labels.PERCONA, labels.CRUNCHY):

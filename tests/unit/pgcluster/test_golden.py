@@ -25,6 +25,7 @@ CASES: dict[str, tuple[str, ...]] = {
         "two-sets",
         "authentication",
         "volumes",
+        "copies",
     ),
     "repository": (
         *("default", "metadata", "s3-only", "all-repos", "placed-repo-host", "no-backups", "ports"),
@@ -32,7 +33,7 @@ CASES: dict[str, tuple[str, ...]] = {
     ),
     "instances": (
         *("default", "metadata", "one-instance", "two-sets", "no-backups", "ports", "patroni", "images"),
-        *("openshift", "own-security", "version", "added", "volumes"),
+        *("openshift", "own-security", "version", "added", "volumes", "files"),
     ),
     "pgbouncer": (
         *("default", "metadata", "no-pooler", "placed-pooler", "pooler-config", "ports", "load-balancer"),

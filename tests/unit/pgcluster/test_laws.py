@@ -231,6 +231,7 @@ def test_everything_a_pod_mounts_is_there(which: str) -> None:
         projection["name"]
         for source in (
             *one.cluster.spec.backups.pgbackrest.configuration,
+            *one.cluster.spec.config.files,
             *(bouncer.config.files if bouncer else ()),
         )
         for projection in source.values()

@@ -125,6 +125,21 @@ def test_a_claim_that_lost_its_volume_is_told(phase: str, count: int) -> None:
     assert all(p.reason == "VolumeLost" and "data" in p.message for p in found)
 
 
+@pytest.mark.parametrize(
+    "status",
+    [
+        {"allocatedResourceStatuses": {"storage": "NodeResizeInfeasible"}},
+        {"conditions": [{"type": "ControllerResizeError", "status": "True", "message": "no space"}]},
+    ],
+)
+def test_a_claim_that_cannot_grow_is_told(status: dict[str, Any]) -> None:
+    one = claim("data", {})
+    one["status"] |= status
+    [problem] = problems.of_volumes([one])
+    assert problem.reason == "VolumeRefused"
+    assert "data does not grow" in problem.message
+
+
 def test_reasons_are_words_that_a_condition_takes() -> None:
     statuses = [container(waiting=w) for w in (PULL, NEVER, {"message": "odd"})]
     for problem in of(*statuses, container(ended=REFUSED)):

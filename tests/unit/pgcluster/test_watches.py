@@ -186,6 +186,7 @@ def own(kind: Kind, **body: Any) -> Manifest:
     return {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": metadata, **body}
 
 
+RESIZING = {"type": "Resizing", "status": "True"}
 DRIFT: list[tuple[Kind, dict[str, Any], Change]] = [
     (kinds.STATEFUL_SET, {"spec": {"replicas": 1}}, lambda m: m["spec"].update(replicas=0)),
     (kinds.DEPLOYMENT, {"spec": {"replicas": 1}}, lambda m: m["spec"].update(replicas=0)),
@@ -198,6 +199,12 @@ DRIFT: list[tuple[Kind, dict[str, Any], Change]] = [
     (kinds.POD_DISRUPTION_BUDGET, {"spec": {"minAvailable": 1}}, lambda m: m["spec"].update(minAvailable=0)),
     (kinds.SERVICE_ACCOUNT, {}, lambda m: m["metadata"]["labels"].clear()),
     (kinds.PVC, {"status": {"phase": "Pending"}}, lambda m: m["status"].update(phase="Bound")),
+    (
+        kinds.PVC,
+        {"status": {"capacity": {"storage": "1Gi"}}},
+        lambda m: m["status"]["capacity"].update(storage="2Gi"),
+    ),
+    (kinds.PVC, {"status": {}}, lambda m: m["status"].update(conditions=[RESIZING])),
 ]
 
 
