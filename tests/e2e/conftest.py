@@ -32,6 +32,7 @@ FAULTS = {
     "test_proxy_tls",
     "test_restore",
     "test_restore_new",
+    "test_volumes",
 }
 
 

@@ -72,7 +72,7 @@ def test_a_path_keeps_its_contract(row):
     assert all(rule["message"] for rule in node.get("x-kubernetes-validations", ()))
 
 
-# What this operator says beyond the original, which leaves a failed restore without a word and keeps the progress
+# What this operator says beyond the original, which leaves a failed restore without a word, keeps progress
 # of a restore in the specification of the cluster, and that of the first SQL in an object of its own.
 OUR_OWN = {
     f"PerconaPGRestore.status.{name}"
