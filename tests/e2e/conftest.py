@@ -30,6 +30,7 @@ FAULTS = {
     "test_interrupted",
     "test_monitoring",
     "test_proxy_tls",
+    "test_pods",
     "test_restore",
     "test_restore_new",
     "test_volumes",
