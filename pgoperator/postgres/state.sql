@@ -28,6 +28,15 @@ SELECT json_build_object(
     'missing_extensions', (
         SELECT coalesce(json_agg(w.name ORDER BY w.name), '[]')
         FROM json_to_recordset(:'extensions'::json) AS w (name text, wanted boolean)
-        WHERE w.wanted AND NOT EXISTS (SELECT FROM pg_available_extensions AS a WHERE a.name = w.name))
+        WHERE w.wanted AND NOT EXISTS (SELECT FROM pg_available_extensions AS a WHERE a.name = w.name)),
+    -- Of those that may be preloaded; a path, or a search path of one's own, is its author's affair.
+    'missing_libraries', (
+        SELECT coalesce(json_agg(w.name ORDER BY w.name), '[]')
+        FROM json_array_elements_text(:'libraries'::json) AS w (name)
+        WHERE w.name ~ '^[A-Za-z0-9_-]+$' AND current_setting('dynamic_library_path') = '$libdir'
+            AND NOT EXISTS (
+                SELECT FROM pg_config() AS c, pg_ls_dir(c.setting) AS f (name)
+                WHERE c.name = 'PKGLIBDIR' AND f.name = w.name || '.so')),
+    'preloaded', current_setting('shared_preload_libraries')
 );
 \echo {"fact": "end"}

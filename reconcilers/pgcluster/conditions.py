@@ -29,6 +29,8 @@ class Outcome:
     """Users, databases and the pooler's account are in the database as the CR wants them."""
     stanza_hash: str | None = None
     """Digest of the repositories for which the stanza is known to exist."""
+    extensions: Problem | None = None
+    """What is not as it should be with the extensions."""
     book: archive.Book = archive.NO_BACKUPS
     """The backups and their schedules."""
 
@@ -68,6 +70,10 @@ def findings(view: View, outcome: Outcome, missing: list[str]) -> list[Finding]:
     if pending:
         message = f"parameters wait for a restart of {', '.join(pending)}"
         found.append(Finding("PendingRestart", True, "ParametersChanged", message))
+    if outcome.access_is_current or outcome.extensions is not None:
+        wrong = outcome.extensions
+        told = wrong or Problem("AllInstalled", "every extension is as spec.extensions says")
+        found.append(Finding("ExtensionsReady", wrong is None, told.reason, told.message))
     if view.restoring is not None:
         message = f"restore {view.restoring.name} is at {view.restoring.phase}"
         found.append(Finding("PGBackRestoreProgressing", True, view.restoring.phase, message))

@@ -14,9 +14,9 @@ from pgoperator import labels, naming
 from pgoperator.errors import InvalidSpec
 from pgoperator.kube.manifest import Manifest
 from pgoperator.postgres import hba, parameters, pgbackrest
-from pgoperator.postgres.extensions import BUILT_IN
+from pgoperator.postgres.extensions import libraries
 from reconcilers import files
-from reconcilers.pgcluster import restoring
+from reconcilers.pgcluster import extensions, restoring
 from reconcilers.pgcluster.view import Planned, View
 
 # pgBackRest's own command, within bounds: a repository that is gone must not hold up replicas or a promotion.
@@ -147,7 +147,6 @@ def dynamic_configuration(view: View) -> dict[str, Any]:
     postgresql = _section(user, "postgresql", "postgresql")
     # A node or an API server that is gone must not stop a database whose members still see one another.
     config: dict[str, Any] = {"failsafe_mode": True} | user
-    extensions = spec.enabled_extensions()
     config["ttl"] = patroni.leader_lease_duration_seconds
     config["loop_wait"] = patroni.sync_period_seconds
     postgresql["use_pg_rewind"] = True
@@ -157,7 +156,8 @@ def dynamic_configuration(view: View) -> dict[str, Any]:
         spec.config.parameters,
         archive_command=_archive_command(view),
         restore_command=RESTORE_COMMAND if spec.backups.enabled else "",
-        shared_preload=[e.library for name, e in BUILT_IN.items() if name in extensions and e.library],
+        shared_preload=libraries(extensions.enabled(view)),
+        missing=view.missing_libraries,
         huge_pages=_wants_huge_pages(view),
         track_commit_timestamp=spec.backups.enabled and spec.backups.track_latest_restorable_time,
     )

@@ -27,6 +27,7 @@ from reconcilers.pgcluster import (
     credentials,
     databases,
     deletion,
+    extensions,
     patroni,
     plan,
     problems,
@@ -65,6 +66,8 @@ PRUNABLE: tuple[Kind, ...] = (
 
 # Conditions of which an event tells when they turn.
 TOLD = ("Ready", "Degraded", "FieldsIgnored", "BackupOverdue", "BackupScheduleInvalid")
+# Conditions of which an event tells when they are not met.
+MISSED = ("ExtensionsReady", "PMMReady")
 
 
 @dataclass(slots=True)
@@ -103,7 +106,7 @@ class PGClusters:
         memory = self.memories.setdefault(key_of(manifest), Memory())
         if labels.FINALIZER not in cluster.metadata.finalizers:
             await _hold(ctx, cluster)
-        view = await _view(ctx, cluster, manifest)
+        view = await _view(ctx, cluster, manifest, memory)
         answers = steps.ask_all(view)
         await _apply(ctx, view, answers)
         waits, found = list(answers.waits), list(answers.problems)
@@ -125,6 +128,7 @@ class PGClusters:
             waits=(*(wait.reason for wait in waits), *(str(error) for error in errors if error)),
             problems=tuple(found),
             access_is_current=databases.is_current(view, memory),
+            extensions=extensions.verdict(view, memory.facts) if memory.facts else None,
             stanza_hash=stanza.known(view),
             book=backups.look(ctx, view),
         )
@@ -176,7 +180,7 @@ async def _hold(ctx: Context, cluster: PGCluster) -> None:
     await ctx.client.merge_patch(kinds.PG_CLUSTER, *where, {"metadata": metadata})
 
 
-async def _view(ctx: Context, cluster: PGCluster, manifest: Manifest) -> View:
+async def _view(ctx: Context, cluster: PGCluster, manifest: Manifest, memory: Memory) -> View:
     """Observe, plan and complete the Secrets: after this, nothing random happens any more."""
     name, namespace = cluster.metadata.name, cluster.metadata.namespace
     observed = observe(ctx.store, namespace, name)
@@ -199,6 +203,7 @@ async def _view(ctx: Context, cluster: PGCluster, manifest: Manifest) -> View:
         secrets=found,
         user_secrets=by_user,
         restoring=restore,
+        missing_libraries=extensions.missing_libraries(memory.facts, cluster),
     )
 
 
@@ -278,13 +283,14 @@ def _tell(ctx: Context, manifest: Manifest, new: PGClusterStatus) -> None:
         c["type"]: (c["status"], c["reason"]) for c in (manifest.get("status") or {}).get("conditions", [])
     }
     for condition in new.conditions:
-        if condition.type not in TOLD:
+        missed = condition.type in MISSED and condition.status == "False"
+        if condition.type not in TOLD and not missed:
             continue
         if old.get(condition.type) == (condition.status, condition.reason):
             continue
         if condition.type == "Degraded" and condition.status == "False":
             continue
-        bad = condition.type != "Ready" and condition.status == "True"
+        bad = missed or (condition.type != "Ready" and condition.status == "True")
         ctx.events.event(
             manifest, type="Warning" if bad else "Normal", reason=condition.reason, message=condition.message
         )

@@ -163,6 +163,8 @@ class View:
     user_secrets: Mapping[str, str]
     """The name of the Secret of each user."""
     restoring: Restoring | None = None
+    missing_libraries: tuple[str, ...] = ()
+    """Libraries of extensions that the image is known not to have."""
 
     @property
     def cr_version(self) -> str:

@@ -77,7 +77,10 @@ def test_a_path_keeps_its_contract(row):
 OUR_OWN = {
     f"PerconaPGRestore.status.{name}"
     for name in ("error", "message", "phase", "phaseSince", "instance", "walLast")
-} | {"PerconaPGCluster.status.pgbackrest.scheduledBackups[].schedule"}
+} | {
+    "PerconaPGCluster.status.postgres.missingLibraries",
+    "PerconaPGCluster.status.pgbackrest.scheduledBackups[].schedule",
+}
 
 
 def test_there_is_nothing_that_the_contract_does_not_know():

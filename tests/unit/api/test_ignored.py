@@ -55,7 +55,6 @@ def test_what_is_set_is_named_with_its_place():
         {"name": "two", "dataVolumeClaimSpec": {}, "sidecars": [{"name": "a"}], "env": [{"name": "A"}]}
     )
     assert ignored_fields(manifest) == [
-        "spec.extensions.pg_cron",
         "spec.instances[1].env",
         "spec.instances[1].sidecars",
         "spec.logcollector",
