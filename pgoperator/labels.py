@@ -26,6 +26,10 @@ PGBACKREST_RESTORE_CONFIG = CRUNCHY + "pgbackrest-restore-config"
 STARTUP_INSTANCE = CRUNCHY + "startup-instance"
 
 VERSION = PERCONA + "version"
+# On the Secret of a PMM server, and on the pods of its clients.
+PMM_SECRET = PERCONA + "pmm-secret"
+PMM_SECRET_HASH = PERCONA + "pmm-secret-hash"
+MONITOR_SECRET_HASH = PERCONA + "monitor-user-secret-hash"
 
 ROLE_PRIMARY = "primary"
 ROLE_REPLICA = "replica"

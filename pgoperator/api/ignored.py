@@ -52,7 +52,7 @@ IGNORED: tuple[str, ...] = (
     "spec.patroni.removeDataDirectoryOnDivergedTimelines",
     "spec.patroni.switchover",
     "spec.pause",
-    "spec.pmm",
+    "spec.pmm.runtimeClassName",
     "spec.proxy.pgBouncer.additionalTrustedCAs",
     "spec.proxy.pgBouncer.config.files",
     "spec.proxy.pgBouncer.containers",

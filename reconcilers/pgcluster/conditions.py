@@ -9,7 +9,7 @@ from pgoperator.api.base import Condition
 from pgoperator.api.cluster import PGCluster
 from pgoperator.api.ignored import ignored_fields
 from pgoperator.api.status import PGClusterStatus
-from reconcilers.pgcluster import archive, configuration, consent
+from reconcilers.pgcluster import archive, configuration, consent, pmm
 from reconcilers.pgcluster.problems import Problem
 from reconcilers.pgcluster.view import View, is_ready
 
@@ -70,6 +70,7 @@ def findings(view: View, outcome: Outcome, missing: list[str]) -> list[Finding]:
     if pending:
         message = f"parameters wait for a restart of {', '.join(pending)}"
         found.append(Finding("PendingRestart", True, "ParametersChanged", message))
+    found += [Finding(*fact) for fact in pmm.facts(view)]
     if outcome.access_is_current or outcome.extensions is not None:
         wrong = outcome.extensions
         told = wrong or Problem("AllInstalled", "every extension is as spec.extensions says")

@@ -30,6 +30,7 @@ from reconcilers.pgcluster import (
     extensions,
     patroni,
     plan,
+    pmm,
     problems,
     references,
     repository,
@@ -148,6 +149,7 @@ class PGClusters:
             await _report(ctx, view, replace(outcome, book=done), memory)
         if (look := databases.next_look(view, memory)) is not None:
             waits.append(look)
+        waits += [Wait(f[3], REFERENCE_SECONDS) for f in pmm.facts(view) if f[2] == "PMMSecretNotFound"]
         return min(waits, key=lambda wait: wait.seconds) if waits else Done()
 
 

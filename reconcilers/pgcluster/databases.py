@@ -62,7 +62,7 @@ def script(view: View) -> str:
                 verifier=secret["verifier"].decode(),
                 options="" if user.name == "postgres" else user.options,
                 databases=() if user.name == "postgres" else user.databases,
-                superuser=user.name == "postgres",
+                superuser=user.name in ("postgres", naming.MONITOR_USER),
                 grant_public=user.grant_public_schema_access,
             )
         )
@@ -78,6 +78,8 @@ def script(view: View) -> str:
         extensions=extensions.wanted(view),
         major=view.cluster.spec.postgres_version,
         libraries=extensions.candidates(view),
+        # Only what we have made ourselves: its Secret stays and tells of it.
+        gone=[naming.MONITOR_USER] if view.observed.has_monitor and users.MONITOR not in wanted else [],
     )
 
 

@@ -5,7 +5,7 @@ import json
 from pgoperator import labels, naming
 from pgoperator.api.instances import InstanceSet
 from pgoperator.kube.manifest import Manifest, annotations_of, name_of
-from reconcilers.pgcluster import pods, repository, restoring
+from reconcilers.pgcluster import pmm, pods, repository, restoring
 from reconcilers.pgcluster.view import Planned, View
 
 
@@ -60,7 +60,7 @@ def _stateful_set(view: View, planned: Planned, instance_set: InstanceSet) -> Ma
         own | version | {labels.PATRONI: naming.patroni_scope(view.name)},
         instance_set.metadata,
         component="pg",
-        annotations={labels.DEFAULT_CONTAINER: naming.DATABASE_CONTAINER},
+        annotations={labels.DEFAULT_CONTAINER: naming.DATABASE_CONTAINER} | pmm.annotations(view),
     )
     return {
         "apiVersion": "apps/v1",
@@ -97,6 +97,8 @@ def _pod(view: View, planned: Planned, instance_set: InstanceSet) -> Manifest:
     if view.cluster.spec.backups.enabled:
         containers.append(repository.server(view, [_data_mount()]))
         volumes += repository.instance_volumes(view, planned)
+    containers += pmm.containers(view, _data_mount())
+    volumes += pmm.volumes(view)
     return pods.pod_spec(
         view,
         instance_set,

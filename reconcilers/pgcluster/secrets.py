@@ -9,7 +9,9 @@ from pgoperator import labels, naming, pki
 from pgoperator.api.cluster import PGCluster
 from pgoperator.context import Context
 from pgoperator.errors import InvalidSpec
-from pgoperator.kube.manifest import Manifest
+from pgoperator.kube import kinds
+from pgoperator.kube.errors import NotFound
+from pgoperator.kube.manifest import Manifest, labels_of
 from reconcilers.pgcluster import credentials, users
 from reconcilers.pgcluster.credentials import Data, Names, Wanted
 from reconcilers.pgcluster.view import Planned
@@ -33,7 +35,26 @@ async def complete(
     every = wanted(cluster, ca, names, planned, now)
     data = await asyncio.gather(*(credentials.ensure(ctx, meta, want) for meta, want in every))
     found = {meta["name"]: one for (meta, _), one in zip(every, data, strict=True)}
-    return found | {authority: root}, by_user
+    return await _of_pmm(ctx, cluster) | found | {authority: root}, by_user
+
+
+async def _of_pmm(ctx: Context, cluster: PGCluster) -> dict[str, Data]:
+    """The user's Secret for PMM, if it is there; labelled, so that a change of it wakes the cluster."""
+    pmm = cluster.spec.pmm
+    if pmm is None or not pmm.enabled or not pmm.secret:
+        return {}
+    where = kinds.SECRET, cluster.metadata.namespace, pmm.secret
+    secret = ctx.store.get(*where)
+    if secret is None:
+        try:
+            secret = await ctx.client.get(*where)
+        except NotFound:
+            return {}
+        # One that serves several clusters wakes the first of them; the others see its change at their resync.
+        if labels.CLUSTER not in labels_of(secret):
+            ours = labels.of_cluster(cluster.metadata.name) | {labels.PMM_SECRET: "true"}
+            await ctx.client.merge_patch(*where, {"metadata": {"labels": ours}})
+    return {pmm.secret: credentials.decode(secret)}
 
 
 def secrets_of_users(cluster: PGCluster) -> dict[str, str]:

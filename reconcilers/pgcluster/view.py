@@ -102,6 +102,8 @@ class Observed:
     repo_host_pod: Manifest | None = None
     pooler_service: Manifest | None = None
     pooler_pods: tuple[Manifest, ...] = ()
+    has_monitor: bool = False
+    """Whether there is, or was, the role with which PMM's clients log in."""
 
     @property
     def primary(self) -> Instance | None:

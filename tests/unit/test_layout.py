@@ -22,7 +22,7 @@ PACKAGE = "reconcilers.pgcluster"
 SHARED = {"view", "pods", "restoring", "extensions"}
 # A step that builds part of another's pod, or needs the name by which another is known. Nothing else.
 EXCEPTIONS = {
-    "instances": {"repository"},  # pgBackRest's server is a container of the instances' pods
+    "instances": {"repository", "pmm"},  # pgBackRest's server and PMM's client are containers of their pods
     "pgbouncer": {"services"},  # the fields of `expose` are the same
     "repository": {"credentials"},  # the name in the client's certificate
 }
