@@ -25,10 +25,6 @@ class PostgresStatus(ApiModel):
     )
     version: int | None = Field(default=None, description="Version number of the running server.")
     image_id: str | None = Field(default=None, alias="imageID", description="Digest of the running image.")
-    missing_libraries: tuple[str, ...] = Field(
-        default_factory=tuple,
-        description="Libraries of extensions that the running image does not have: they are not preloaded.",
-    )
     distribution: str | None = Field(default=None, description="Who built the server: percona or community.")
 
 

@@ -157,15 +157,26 @@ def dynamic_configuration(view: View) -> dict[str, Any]:
         archive_command=_archive_command(view),
         restore_command=RESTORE_COMMAND if spec.backups.enabled else "",
         shared_preload=libraries(extensions.enabled(view)),
-        missing=view.missing_libraries,
+        missing=view.missing_libraries or (),
         huge_pages=_wants_huge_pages(view),
         track_commit_timestamp=spec.backups.enabled and spec.backups.track_latest_restorable_time,
     )
+    if view.missing_libraries is None and view.observed.dynamic_configuration is not None:
+        _keep_libraries(postgresql["parameters"], view.observed.dynamic_configuration)
     own_hba = postgresql.get("pg_hba") or []
     if not isinstance(own_hba, list):
         raise _misshapen("postgresql.pg_hba", "a list of lines")
     postgresql["pg_hba"] = hba.lines([], own_hba, tls_only=False)
     return config | {"postgresql": postgresql}
+
+
+def _keep_libraries(ours: dict[str, Any], current: dict[str, Any]) -> None:
+    """Leave the preloaded libraries as they are, until the server has been asked what its image has."""
+    name = "shared_preload_libraries"
+    ours.pop(name, None)
+    found = (current.get("postgresql") or {}).get("parameters") or {}
+    if name in found:
+        ours[name] = found[name]
 
 
 def _section(parent: dict[str, Any], name: str, path: str) -> dict[str, Any]:

@@ -205,7 +205,7 @@ async def _view(ctx: Context, cluster: PGCluster, manifest: Manifest, memory: Me
         secrets=found,
         user_secrets=by_user,
         restoring=restore,
-        missing_libraries=extensions.missing_libraries(memory.facts, cluster),
+        missing_libraries=memory.facts.missing_libraries if memory.facts else None,
     )
 
 

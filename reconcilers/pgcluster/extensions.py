@@ -1,10 +1,10 @@
 """Extensions: which a cluster shall have, which libraries that takes, and what is told of them. Pure.
 
-What an image has is asked of the server that runs from it and kept in the status, so that a library that is
-not there is never configured; until the answer is known, `postgres.sh` leaves it out at the start.
+What an image has is asked of the server that runs from it. Until there is an answer, the list of libraries of
+a running cluster stays as it is; a new one starts with all that it wants, of which `postgres.sh` leaves out
+what is not there.
 """
 
-from pgoperator.api.cluster import PGCluster
 from pgoperator.errors import InvalidSpec
 from pgoperator.postgres import parameters
 from pgoperator.postgres.extensions import BUILT_IN, EXCLUSIVE, libraries
@@ -53,16 +53,9 @@ def candidates(view: View) -> list[str]:
     return list(dict.fromkeys((*libraries(BUILT_IN), *users_libraries(view))))
 
 
-def missing_libraries(facts: Facts | None, cluster: PGCluster) -> tuple[str, ...]:
-    """Those of them that the image is known not to have: by the last look, or by a former operator's."""
-    if facts is not None:
-        return facts.missing_libraries
-    return cluster.status.postgres.missing_libraries if cluster.status.postgres else ()
-
-
 def has_news(view: View, facts: Facts) -> bool:
     """Whether the server has told of its image what the configuration does not heed yet."""
-    return frozenset(facts.missing_libraries) != frozenset(view.missing_libraries)
+    return view.missing_libraries is None or set(facts.missing_libraries) != set(view.missing_libraries)
 
 
 def waiting(view: View, facts: Facts) -> list[str]:

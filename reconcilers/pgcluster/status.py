@@ -62,7 +62,6 @@ def status(view: View, outcome: Outcome, memory: Memory, claims: Sequence[Manife
         version=facts.server_version_num // 10000
         if facts
         else previous.postgres and previous.postgres.version,
-        missing_libraries=facts.missing_libraries if facts else view.missing_libraries,
         image_id=_image_id(observed.primary) or (previous.postgres.image_id if previous.postgres else None),
     )
     version = next((i.member.version for i in observed.instances if i.member.version), None)

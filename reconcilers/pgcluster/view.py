@@ -165,8 +165,8 @@ class View:
     user_secrets: Mapping[str, str]
     """The name of the Secret of each user."""
     restoring: Restoring | None = None
-    missing_libraries: tuple[str, ...] = ()
-    """Libraries of extensions that the image is known not to have."""
+    missing_libraries: tuple[str, ...] | None = None
+    """Libraries of extensions that the image does not have; None while nobody has asked."""
 
     @property
     def cr_version(self) -> str:

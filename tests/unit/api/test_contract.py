@@ -78,7 +78,6 @@ OUR_OWN = {
     f"PerconaPGRestore.status.{name}"
     for name in ("error", "message", "phase", "phaseSince", "instance", "walLast")
 } | {
-    "PerconaPGCluster.status.postgres.missingLibraries",
     "PerconaPGCluster.status.pgbackrest.scheduledBackups[].schedule",
 }
 
