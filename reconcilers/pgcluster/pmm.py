@@ -83,7 +83,7 @@ def containers(view: View, data_mount: Manifest) -> list[Manifest]:
         naming.PMM_CONTAINER,
         pmm.image,
         env=_environment(view, pmm),
-        ports=[{"containerPort": port, "protocol": "TCP"} for port in (PORT, *PORTS)],
+        ports=[_port("pmm", PORT), *(_port(f"pmm-{port}", port) for port in PORTS)],
         resources=pmm.resources,
         volumeMounts=[
             {"name": "cert-volume", "mountPath": naming.TLS_PATH, "readOnly": True},
@@ -92,7 +92,7 @@ def containers(view: View, data_mount: Manifest) -> list[Manifest]:
             {"name": _TMP["name"], "mountPath": "/tmp"},  # noqa: S108 - inside the container
         ],
         livenessProbe={
-            "httpGet": {"path": "/local/Status", "port": PORT, "scheme": "HTTP"},
+            "httpGet": {"path": "/local/Status", "port": "pmm", "scheme": "HTTP"},
             "initialDelaySeconds": 60,
             "periodSeconds": 10,
             "timeoutSeconds": 5,
@@ -106,6 +106,10 @@ def containers(view: View, data_mount: Manifest) -> list[Manifest]:
     if pmm.container_security_context:
         made["securityContext"] = dict(pmm.container_security_context)
     return [made]
+
+
+def _port(name: str, number: int) -> Manifest:
+    return {"name": name, "containerPort": number, "protocol": "TCP"}
 
 
 def _environment(view: View, pmm: PMM) -> list[Manifest]:

@@ -85,7 +85,7 @@ def test_they_work(extended: Cluster) -> None:
     assert extended.psql("SELECT cron.schedule('nightly', '0 3 * * *', 'SELECT 1') > 0") == "t"
     assert extended.psql("SELECT count(*) FROM repack.tables", database=NAME) == "0"
     # Recent minor versions take output plugins from a list only, which Patroni does not know yet.
-    allow = "ALTER SYSTEM SET output_plugin_libraries = ''pgoutput, wal2json''"
+    allow = "ALTER SYSTEM SET output_plugin_libraries = pgoutput, wal2json"
     known = "FROM pg_settings WHERE name = 'output_plugin_libraries'"
     extended.psql(f"SELECT '{allow}' {known} \\gexec\nSELECT pg_reload_conf()")
     slot = "SELECT pg_sleep(1); SELECT slot_name FROM pg_create_logical_replication_slot('s', 'wal2json'); "

@@ -27,7 +27,7 @@ def server(client: Client) -> str:
     client.write("/tmp/server.py", (FOLDER / "pmm_server.py").read_text(encoding="utf-8"))
     client.write("/tmp/token", TOKEN)
     command = f"python3 -u /tmp/server.py {PORT} /tmp/server.pem /tmp/token"
-    client.run("bash", "-c", f"setsid {command} </dev/null >/tmp/told 2>&1 &")
+    client.run("bash", "-c", f"setsid {command} </dev/null >/tmp/told 2>/dev/null &")
     return f"{client.kubectl.get('pod', client.pod)['status']['podIP']}:{PORT}"
 
 

@@ -16,14 +16,14 @@ PER_INSTANCE = ("configuration", "repository", "instances")
 CASES: dict[str, tuple[str, ...]] = {
     "access": ("default", "metadata", "no-backups", "openshift"),
     "services": ("default", "metadata", "one-instance", "load-balancer", "node-port", "ports"),
-    "configuration": ("default", "no-backups", "patroni", "extensions", "huge-pages", "two-sets"),
+    "configuration": ("default", "no-backups", "patroni", "extensions", "huge-pages", "two-sets", "pmm"),
     "repository": (
         *("default", "metadata", "s3-only", "all-repos", "placed-repo-host", "no-backups", "ports"),
         *("images", "openshift", "one-instance"),
     ),
     "instances": (
         *("default", "metadata", "one-instance", "two-sets", "no-backups", "ports", "patroni", "images"),
-        *("openshift", "own-security", "version"),
+        *("openshift", "own-security", "version", "pmm"),
     ),
     "pgbouncer": (
         *("default", "metadata", "no-pooler", "placed-pooler", "pooler-config", "ports", "load-balancer"),
