@@ -9,11 +9,12 @@ SELECT json_build_object(
         FROM pg_stat_replication AS r),
     'pending_restart', (
         SELECT coalesce(json_agg(s.name ORDER BY s.name), '[]') FROM pg_settings AS s WHERE s.pending_restart),
-    -- A parameter that merely waits for a restart has an error there too.
+    -- A parameter that merely waits for a restart has an error there too; one that was taken out of the files
+    -- and waits has neither name nor file.
     'file_errors', (
         SELECT coalesce(json_object_agg(coalesce(f.name, f.sourcefile || ':' || f.sourceline), f.error), '{}')
         FROM pg_file_settings AS f
-        WHERE f.error IS NOT NULL
+        WHERE f.error IS NOT NULL AND f.sourcefile IS NOT NULL
             AND NOT EXISTS (SELECT FROM pg_settings AS s WHERE s.name = lower(f.name) AND s.pending_restart)),
     -- What is set by file or command line: a name that is missing here has not come as far as the server.
     'set', (
