@@ -26,6 +26,9 @@ PGBACKREST_RESTORE_CONFIG = CRUNCHY + "pgbackrest-restore-config"
 STARTUP_INSTANCE = CRUNCHY + "startup-instance"
 
 VERSION = PERCONA + "version"
+# On the pods of the clients of a PMM server: a digest of its token.
+PMM_SECRET_HASH = PERCONA + "pmm-secret-hash"
+MONITOR_SECRET_HASH = PERCONA + "monitor-user-secret-hash"
 
 ROLE_PRIMARY = "primary"
 ROLE_REPLICA = "replica"

@@ -32,9 +32,11 @@ PGBACKREST_PORT_NAME = "pgbackrest"
 DATABASE_CONTAINER = "database"
 PGBACKREST_CONTAINER = "pgbackrest"
 PGBOUNCER_CONTAINER = "pgbouncer"
+PMM_CONTAINER = "pmm-client"
 
 REPLICATION_USER = "_crunchyrepl"
 POOLER_USER = "_crunchypgbouncer"
+MONITOR_USER = "monitor"
 POOLER_ADMIN = "_crunchypgbounceradmin"
 
 STANZA = "db"

@@ -1,5 +1,5 @@
 -- Roles, databases, grants, schemas, extensions and pgBouncer's account: compare, then write what differs.
--- Variables: roles, databases, grants, pooler (JSON); second (a psql script). Whoever reads this in a server's
+-- Variables: roles, databases, grants, pooler, gone (JSON); second (a psql script). Whoever reads this in a server's
 -- log should find no secret in it.
 BEGIN;
 SELECT format('CREATE ROLE %I LOGIN', w.name)
@@ -84,3 +84,12 @@ FROM pg_roles AS r
 WHERE r.rolname = '_crunchypgbouncer' AND NOT (:'pooler'::json ->> 'wanted')::boolean AND NOT EXISTS (
     SELECT FROM pg_shdepend AS s WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = r.oid
 ) \gexec
+
+-- A role of the operator's own that is not needed any more; what it has made keeps it, without any power.
+SELECT format(CASE WHEN EXISTS (
+        SELECT FROM pg_shdepend AS s WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = r.oid
+    ) THEN 'ALTER ROLE %I NOLOGIN NOSUPERUSER' ELSE 'DROP ROLE %I' END, r.rolname)
+FROM json_array_elements_text(:'gone'::json) AS w (name)
+JOIN pg_roles AS r ON r.rolname = w.name
+WHERE r.rolcanlogin OR NOT EXISTS (
+    SELECT FROM pg_shdepend AS s WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = r.oid) \gexec

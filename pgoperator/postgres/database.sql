@@ -5,26 +5,41 @@ DECLARE
     want constant json := current_setting('pgoperator.want');
     here constant text := current_database();
     pooler constant oid := (SELECT r.oid FROM pg_roles AS r WHERE r.rolname = '_crunchypgbouncer');
+    loaded constant text[] := regexp_split_to_array(current_setting('shared_preload_libraries'), '[ ,"]+');
     item record;
+    refused jsonb := '{}';
+    detail text;
 BEGIN
     FOR item IN
         SELECT w.name, w.wanted AND coalesce(w.only_in = here, true) AS wanted, a.default_version,
-            e.extversion AS installed, a.name IS NOT NULL AS available
-        FROM json_to_recordset(want -> 'extensions') AS w (name text, wanted boolean, only_in text)
+            e.extversion AS installed, a.name IS NOT NULL AND coalesce(w.library = ANY (loaded), true) AS usable
+        FROM json_to_recordset(want -> 'extensions') AS w (
+            name text, wanted boolean, only_in text, library text)
         LEFT JOIN pg_available_extensions AS a ON a.name = w.name
         LEFT JOIN pg_extension AS e ON e.extname = w.name
     LOOP
-        IF item.wanted AND item.available AND item.installed IS NULL THEN
-            -- Some extensions insist on a schema; the others go where users look for them.
-            EXECUTE format('CREATE EXTENSION %I SCHEMA %I', item.name, coalesce((
-                SELECT v.schema FROM pg_available_extension_versions AS v
-                WHERE v.name = item.name AND v.version = item.default_version), 'public'));
-        ELSIF item.wanted AND item.installed <> item.default_version THEN
-            EXECUTE format('ALTER EXTENSION %I UPDATE', item.name);
-        ELSIF NOT item.wanted AND item.installed IS NOT NULL THEN
-            EXECUTE format('DROP EXTENSION %I', item.name);
-        END IF;
+        CONTINUE WHEN CASE WHEN item.wanted
+            THEN NOT item.usable OR coalesce(item.installed = item.default_version, false)
+            ELSE item.installed IS NULL END;
+        -- One that cannot be had, or is still in use, keeps nothing else from being done.
+        BEGIN
+            IF item.wanted AND item.installed IS NULL THEN
+                -- Some extensions insist on a schema; the others go where users look for them.
+                EXECUTE format('CREATE EXTENSION %I SCHEMA %I', item.name, coalesce((
+                    SELECT v.schema FROM pg_available_extension_versions AS v
+                    WHERE v.name = item.name AND v.version = item.default_version), 'public'));
+            ELSIF item.wanted THEN
+                EXECUTE format('ALTER EXTENSION %I UPDATE', item.name);
+            ELSE
+                EXECUTE format('DROP EXTENSION %I', item.name);
+            END IF;
+        EXCEPTION WHEN OTHERS THEN
+            GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
+            refused := refused || jsonb_build_object(
+                item.name, SQLERRM || coalesce(': ' || nullif(split_part(detail, E'\n', 1), ''), ''));
+        END;
     END LOOP;
+    PERFORM set_config('pgoperator.refused', refused::text, false);
 
     FOR item IN
         SELECT w.name FROM json_array_elements_text(want -> 'schemas' -> here) AS w (name)
@@ -109,5 +124,6 @@ $access$;
 \if :ERROR
 SELECT json_build_object('fact', 'database', 'name', current_database(), 'error', :'LAST_ERROR_MESSAGE');
 \else
-SELECT json_build_object('fact', 'database', 'name', current_database());
+SELECT json_build_object('fact', 'database', 'name', current_database(),
+    'extensions', current_setting('pgoperator.refused')::json);
 \endif

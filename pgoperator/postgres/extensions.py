@@ -1,6 +1,6 @@
 """The extensions a user switches on in `spec.extensions`: what each is called, and what must be preloaded."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 
@@ -27,5 +27,18 @@ BUILT_IN: Mapping[str, Extension] = {
 }
 """Switch in the custom resource -> names in PostgreSQL."""
 
+EXCLUSIVE = ("pg_stat_monitor", "pg_stat_statements")
+"""Switches of extensions that hook into the same places and must not be on together."""
+
 ONLY_IN_POSTGRES = ("pg_cron",)
 """Extensions that live in the one database their background worker is told of (`cron.database_name`)."""
+
+
+def libraries(enabled: Collection[str]) -> list[str]:
+    """Libraries to preload for these switches, in the order of `BUILT_IN`."""
+    return [e.library for name, e in BUILT_IN.items() if name in enabled and e.library]
+
+
+def split(listed: str) -> list[str]:
+    """The names in a value of shared_preload_libraries."""
+    return [name for part in listed.split(",") if (name := part.strip())]

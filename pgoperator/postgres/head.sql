@@ -1,5 +1,5 @@
 -- The beginning of every script: psql's own settings, the session, and whether this is the server that is meant.
--- Variables: major; extensions (JSON). Output: facts, one JSON object a line.
+-- Variables: major; extensions, libraries (JSON). Output: facts, one JSON object a line.
 \set ON_ERROR_STOP on
 \set QUIET on
 \set VERBOSITY terse

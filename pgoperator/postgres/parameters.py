@@ -1,10 +1,11 @@
 """Settings of the server: defaults < the user's < those the operator cannot give away (`objects.md` §2.3)."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from pgoperator.errors import InvalidSpec
+from pgoperator.postgres.extensions import split
 
 Value = str | int | float | bool
 
@@ -59,6 +60,7 @@ def effective(
     archive_command: str,
     restore_command: str,
     shared_preload: Sequence[str] = (),
+    missing: Collection[str] = (),
     huge_pages: bool = False,
     track_commit_timestamp: bool = False,
 ) -> dict[str, Value]:
@@ -67,10 +69,13 @@ def effective(
     `user` is `dynamicConfiguration.postgresql.parameters`, `config_parameters` is `spec.config.parameters`.
     A null value means "not set", as it does for Patroni. The user's `restore_command` wins over ours.
     `archive_command` must end with the status of the push itself: PostgreSQL recycles a segment as soon as
-    the command says 0. `InvalidSpec` names the parameter whose name or value cannot be.
+    the command says 0. `missing` are libraries that the image lacks: PostgreSQL would not start with them.
+    `InvalidSpec` names the parameter whose name or value cannot be.
     """
     wanted = {**_checked(user), **_checked(config_parameters)}
-    libraries = _libraries(str(wanted.pop("shared_preload_libraries", "")), shared_preload)
+    is_listed = "shared_preload_libraries" in wanted
+    libraries = _libraries(preloaded(user, config_parameters), shared_preload, missing)
+    wanted.pop("shared_preload_libraries", None)
     if (level := str(wanted.get("wal_level", "logical"))).lower() not in _WAL_LEVELS:
         raise InvalidSpec(f"wal_level is {level!r}; it can only be logical or replica")
     merged: dict[str, Value] = {
@@ -82,12 +87,19 @@ def effective(
         "archive_command": archive_command,
     }
     for library in shared_preload:
-        merged |= _OF_LIBRARY.get(library, {})
+        if library not in missing:
+            merged |= _OF_LIBRARY.get(library, {})
     if track_commit_timestamp:
         merged["track_commit_timestamp"] = "on"
-    if libraries:
+    if libraries or is_listed:
         merged["shared_preload_libraries"] = libraries
     return dict(sorted(merged.items()))
+
+
+def preloaded(user: Mapping[str, Any], config_parameters: Mapping[str, Any]) -> list[str]:
+    """The libraries that the user preloads."""
+    wanted = {**_checked(user), **_checked(config_parameters)}
+    return split(str(wanted.get("shared_preload_libraries", "")))
 
 
 def rejected(user: Mapping[str, Any]) -> list[str]:
@@ -134,7 +146,7 @@ def _is_same(value: Value, ours: Value | None) -> bool:
     return value == ours
 
 
-def _libraries(users: str, ours: Sequence[str]) -> str:
+def _libraries(users: Sequence[str], ours: Sequence[str], missing: Collection[str]) -> str:
     """Join the lists: the user's first, each once; Citus insists on being first of all."""
-    names = dict.fromkeys(name for name in (*(part.strip() for part in users.split(",")), *ours) if name)
+    names = dict.fromkeys(name for name in (*users, *ours) if name not in missing)
     return ",".join(sorted(names, key=lambda name: name != "citus"))

@@ -14,7 +14,7 @@ from importlib.resources import files
 from typing import Any
 
 from pgoperator.errors import InvalidSpec, OperatorError
-from pgoperator.postgres.extensions import ONLY_IN_POSTGRES
+from pgoperator.postgres.extensions import BUILT_IN, ONLY_IN_POSTGRES, split
 from pgoperator.postgres.hba import POOLER_USER
 from pgoperator.postgres.quoting import check_name, psql_set, quote_ident, quote_literal
 from pgoperator.postgres.roles import parse_options
@@ -88,8 +88,9 @@ class Facts:
     `complete` is False when the script stopped on purpose: on a standby, or on another major version; then
     nothing was changed and the rest is empty. `database_errors`: database -> why it is not as desired.
     `file_errors`: parameter -> why PostgreSQL refuses it. `set_parameters`: names that reached the server.
-    `missing_extensions`: wanted, not in the image. `location`: the primary's position in the write-ahead log,
-    in bytes from its beginning.
+    `missing_extensions`: wanted, not in the image. `missing_libraries`: of those asked for, not in the image.
+    `refused_extensions`: database -> extension -> why it could not be created, updated or dropped there.
+    `location`: the primary's position in the write-ahead log, in bytes from its beginning.
     """
 
     server_version_num: int
@@ -105,6 +106,9 @@ class Facts:
     hba_errors: tuple[str, ...] = ()
     missing_extensions: tuple[str, ...] = ()
     location: int = 0
+    missing_libraries: tuple[str, ...] = ()
+    preloaded: tuple[str, ...] = ()
+    refused_extensions: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 def access_script(
@@ -115,11 +119,14 @@ def access_script(
     pooler: Pooler | None,
     extensions: Mapping[str, bool],
     major: int,
+    libraries: Sequence[str] = (),
+    gone: Sequence[str] = (),
 ) -> str:
     """Write the script. `extensions`: name in CREATE EXTENSION -> wanted; unwanted ones are dropped.
 
-    `schemas`: give every role a schema of its name in each of its databases. `InvalidSpec` when a name,
-    option or verifier cannot be.
+    `libraries`: those of which it is asked whether the image has them. `gone`: roles to be dropped, or locked
+    where something of theirs is left. `schemas`: give every role a schema of its name in each of its
+    databases. `InvalidSpec` when a name, option or verifier cannot be.
     """
     users = [role for role in roles if role.name != SUPERUSER]
     all_databases = dict.fromkeys([*databases, *(name for role in users for name in role.databases)])
@@ -137,26 +144,28 @@ def access_script(
         "databases": _json(list(all_databases)),
         "grants": _json([{"role": role.name, "database": name} for role in users for name in role.databases]),
         "pooler": _json({"wanted": pooler is not None}),
+        "gone": _json(list(gone)),
         "second": psql_set(
             "third", _QUIET + psql_set("want", _json(want)) + _text("session.sql") + _text("database.sql")
         ),
     }
     settings = "".join(psql_set(name, text) for name, text in variables.items())
-    return settings + _around(_text("access.sql"), extension_rows, major)
+    return settings + _around(_text("access.sql"), extension_rows, libraries, major)
 
 
-def look_script(*, extensions: Mapping[str, bool], major: int) -> str:
+def look_script(*, extensions: Mapping[str, bool], major: int, libraries: Sequence[str] = ()) -> str:
     """Write a script that changes nothing and reports what concerns the server as a whole.
 
     For what changes by itself, such as which standbys stream. Its facts name no databases.
     """
-    return _around("", _extension_rows(extensions), major)
+    return _around("", _extension_rows(extensions), libraries, major)
 
 
 def parse_facts(output: str) -> Facts:
     """Read the script's standard output; `OperatorError` when not even the server's own fact is there."""
     facts: dict[str, dict[str, Any]] = {}
     errors: dict[str, str] = {}
+    refused: dict[str, Mapping[str, str]] = {}
     answered: set[str] = set()
     why = "; ".join(dict.fromkeys(re.findall(r"^psql: error: (.*)", output, re.MULTILINE)))
     for line in output.splitlines():
@@ -165,6 +174,8 @@ def parse_facts(output: str) -> Facts:
             answered.add(fact["name"])
             if "error" in fact:
                 errors[fact["name"]] = fact["error"]
+            elif fact.get("extensions"):
+                refused[fact["name"]] = fact["extensions"]
         else:
             facts[fact.get("fact", "")] = fact
     if "server" not in facts:
@@ -186,6 +197,9 @@ def parse_facts(output: str) -> Facts:
         hba_errors=tuple(state.get("hba_errors", ())),
         missing_extensions=tuple(state.get("missing_extensions", ())),
         location=state.get("location", 0),
+        missing_libraries=tuple(state.get("missing_libraries", ())),
+        preloaded=tuple(split(state.get("preloaded", "").replace('"', ""))),
+        refused_extensions=refused,
     )
 
 
@@ -198,16 +212,25 @@ def _fact(line: str) -> dict[str, Any]:
     return fact if isinstance(fact, dict) else {}
 
 
-def _around(script: str, extensions: Sequence[Mapping[str, Any]], major: int) -> str:
+def _around(
+    script: str, extensions: Sequence[Mapping[str, Any]], libraries: Sequence[str], major: int
+) -> str:
     """Put a script between the head and the end that all have."""
     variables = psql_set("extensions", _json(extensions)) + psql_set("major", str(int(major)))
+    variables += psql_set("libraries", _json(list(libraries)))
     head = _text("head.sql").replace(_SESSION_HERE, _text("session.sql"))
     return variables + head + script + _text("state.sql")
 
 
 def _extension_rows(extensions: Mapping[str, bool]) -> list[dict[str, Any]]:
+    libraries = {e.name: e.library for e in BUILT_IN.values() if e.library}
     return [
-        {"name": name, "wanted": wanted, "only_in": SUPERUSER if name in ONLY_IN_POSTGRES else None}
+        {
+            "name": name,
+            "wanted": wanted,
+            "only_in": SUPERUSER if name in ONLY_IN_POSTGRES else None,
+            "library": libraries.get(name),
+        }
         for name, wanted in sorted(extensions.items())
     ]
 

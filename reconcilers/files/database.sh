@@ -69,6 +69,13 @@ if [ -e "$volume/sleep-forever" ]; then
     exit 0
 fi
 
+# Patroni finds our own `postgres` first, which leaves out libraries that the image lacks.
+if [ -r "$here/postgres.sh" ]; then
+    mkdir -p "$PGHOST.bin"
+    ln -sf "$here/postgres.sh" "$PGHOST.bin/postgres"
+    PATH=$PGHOST.bin:$PATH
+fi
+
 # shellcheck source=reconcilers/files/account.sh
 if [ -r "$here/account.sh" ]; then . "$here/account.sh"; fi
 exec bash "$here/supervise.sh" /pgconf/tls /etc/patroni /etc/postgres -- patroni /etc/patroni

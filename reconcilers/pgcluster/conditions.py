@@ -10,7 +10,7 @@ from pgoperator.api.cluster import PGCluster
 from pgoperator.api.ignored import ignored_fields
 from pgoperator.api.status import PGClusterStatus
 from pgoperator.kube.manifest import Manifest
-from reconcilers.pgcluster import archive, claims, configuration, consent
+from reconcilers.pgcluster import archive, claims, configuration, consent, pmm
 from reconcilers.pgcluster.problems import Problem
 from reconcilers.pgcluster.view import View, is_ready
 
@@ -38,6 +38,8 @@ class Outcome:
     """Pods of pgBouncer that do not hold queries back yet, or still do."""
     init_sql: str | None = None
     """Name of the ConfigMap whose SQL has been run."""
+    extensions: Problem | None = None
+    """What is not as it should be with the extensions."""
     book: archive.Book = archive.NO_BACKUPS
     """The backups and their schedules."""
 
@@ -83,6 +85,11 @@ def findings(view: View, outcome: Outcome, missing: list[str], volumes: Sequence
     if changing := claims.resizing(volumes):
         message = "; ".join(sentence for _, sentence in changing)
         found.append(Finding("PersistentVolumeResizing", True, changing[0][0], message))
+    found += [Finding(*fact) for fact in pmm.facts(view)]
+    if outcome.access_is_current or outcome.extensions is not None:
+        wrong = outcome.extensions
+        told = wrong or Problem("AllInstalled", "every extension is as spec.extensions says")
+        found.append(Finding("ExtensionsReady", wrong is None, told.reason, told.message))
     if view.restoring is not None:
         message = f"restore {view.restoring.name} is at {view.restoring.phase}"
         found.append(Finding("PGBackRestoreProgressing", True, view.restoring.phase, message))

@@ -14,9 +14,9 @@ from pgoperator import labels, naming
 from pgoperator.errors import InvalidSpec
 from pgoperator.kube.manifest import Manifest
 from pgoperator.postgres import hba, parameters, pgbackrest
-from pgoperator.postgres.extensions import BUILT_IN
+from pgoperator.postgres.extensions import libraries
 from reconcilers import files
-from reconcilers.pgcluster import restoring
+from reconcilers.pgcluster import extensions, restoring
 from reconcilers.pgcluster.view import Planned, View
 
 # pgBackRest's own command, within bounds: a repository that is gone must not hold up replicas or a promotion.
@@ -165,7 +165,6 @@ def dynamic_configuration(view: View) -> dict[str, Any]:
     postgresql = _section(user, "postgresql", "postgresql")
     # A node or an API server that is gone must not stop a database whose members still see one another.
     config: dict[str, Any] = {"failsafe_mode": True} | user
-    extensions = spec.enabled_extensions()
     config["ttl"] = patroni.leader_lease_duration_seconds
     config["loop_wait"] = patroni.sync_period_seconds
     postgresql["use_pg_rewind"] = True
@@ -175,15 +174,27 @@ def dynamic_configuration(view: View) -> dict[str, Any]:
         spec.config.parameters,
         archive_command=_archive_command(view),
         restore_command=RESTORE_COMMAND if spec.backups.enabled else "",
-        shared_preload=[e.library for name, e in BUILT_IN.items() if name in extensions and e.library],
+        shared_preload=libraries(extensions.enabled(view)),
+        missing=view.missing_libraries or (),
         huge_pages=_wants_huge_pages(view),
         track_commit_timestamp=spec.backups.enabled and spec.backups.track_latest_restorable_time,
     )
+    if view.missing_libraries is None and view.observed.dynamic_configuration is not None:
+        _keep_libraries(postgresql["parameters"], view.observed.dynamic_configuration)
     own_hba = postgresql.get("pg_hba") or []
     if not isinstance(own_hba, list):
         raise _misshapen("postgresql.pg_hba", "a list of lines")
     postgresql["pg_hba"] = hba.lines(spec.authentication.rules, own_hba, spec.tls_only)
     return config | {"postgresql": postgresql}
+
+
+def _keep_libraries(ours: dict[str, Any], current: dict[str, Any]) -> None:
+    """Leave the preloaded libraries as they are, until the server has been asked what its image has."""
+    name = "shared_preload_libraries"
+    ours.pop(name, None)
+    found = (current.get("postgresql") or {}).get("parameters") or {}
+    if name in found:
+        ours[name] = found[name]
 
 
 def _section(parent: dict[str, Any], name: str, path: str) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from reconcilers.pgcluster import (
     consent,
     databases,
     deletion,
+    extensions,
     followers,
     init_sql,
     leavers,
@@ -42,6 +43,7 @@ from reconcilers.pgcluster import (
     secrets,
     stanza,
     steps,
+    telling,
 )
 from reconcilers.pgcluster import status as report
 from reconcilers.pgcluster.memory import Memory
@@ -63,10 +65,6 @@ PRUNABLE: tuple[Kind, ...] = (
     kinds.DEPLOYMENT,
     kinds.STATEFUL_SET,
 )
-
-
-# Conditions of which an event tells when they turn.
-TOLD = ("Ready", "Degraded", "FieldsIgnored", "BackupOverdue", "BackupScheduleInvalid")
 
 
 @dataclass(slots=True)
@@ -133,6 +131,7 @@ class PGClusters:
             waits=(*(wait.reason for wait in waits), *(str(error) for error in errors if error)),
             problems=tuple(found),
             access_is_current=databases.is_current(view, memory),
+            extensions=extensions.verdict(view, memory.facts) if memory.facts else None,
             stanza_hash=stanza.known(view),
             poolers=pgbouncer_pause.waiting(view, memory),
             init_sql=init_sql.known(view, memory),
@@ -213,6 +212,7 @@ async def _view(ctx: Context, cluster: PGCluster, manifest: Manifest, memory: Me
         restoring=restore,
         unusable=found.problems,
         referenced=await references.digests(ctx, cluster),
+        missing_libraries=memory.facts.missing_libraries if memory.facts else None,
     )
 
 
@@ -280,21 +280,4 @@ async def _write(ctx: Context, manifest: Manifest, new: PGClusterStatus) -> None
         "status": body,
     }
     await ctx.client.apply_status(document)
-    _tell(ctx, manifest, new)
-
-
-def _tell(ctx: Context, manifest: Manifest, new: PGClusterStatus) -> None:
-    old = {
-        c["type"]: (c["status"], c["reason"]) for c in (manifest.get("status") or {}).get("conditions", [])
-    }
-    for condition in new.conditions:
-        if condition.type not in TOLD:
-            continue
-        if old.get(condition.type) == (condition.status, condition.reason):
-            continue
-        if condition.type == "Degraded" and condition.status == "False":
-            continue
-        bad = condition.type != "Ready" and condition.status == "True"
-        ctx.events.event(
-            manifest, type="Warning" if bad else "Normal", reason=condition.reason, message=condition.message
-        )
+    telling.tell(ctx, manifest, new)

@@ -16,9 +16,8 @@ from pgoperator import naming
 from pgoperator.context import Context
 from pgoperator.errors import CommandFailed, InvalidSpec
 from pgoperator.postgres import sql
-from pgoperator.postgres.extensions import BUILT_IN
 from pgoperator.runtime.result import Wait
-from reconcilers.pgcluster import configuration, followers, users
+from reconcilers.pgcluster import configuration, extensions, followers, users
 from reconcilers.pgcluster.memory import Memory
 from reconcilers.pgcluster.problems import Problem
 from reconcilers.pgcluster.view import View
@@ -30,15 +29,14 @@ STREAMS = "a replica's progress"
 CONFIGURATION = "changed configuration"
 # Patroni is told of a change at once, and reloads PostgreSQL within a moment.
 SETTLE = timedelta(seconds=3)
+# Between a change of the preloaded libraries and Patroni's word that they wait for a restart.
+RESTARTED = timedelta(seconds=5)
 RESYNC = timedelta(minutes=10)
 # A replica that has just started follows within a second or two; Patroni says so at its next round only.
 LOOK_SECONDS = 0.5
 LOOKS_AT_SPEED = 20
 SLOW_LOOK_SECONDS = 10
 TIMEOUT_SECONDS = 60
-
-# The other switches come with the extensions themselves; until then nobody's extension is dropped.
-ACTED_ON = ("pg_audit",)
 
 PSQL = (
     "psql",
@@ -64,7 +62,7 @@ def script(view: View) -> str:
                 verifier=secret["verifier"].decode(),
                 options="" if user.name == "postgres" else user.options,
                 databases=() if user.name == "postgres" else user.databases,
-                superuser=user.name == "postgres",
+                superuser=user.name in ("postgres", naming.MONITOR_USER),
                 grant_public=user.grant_public_schema_access,
             )
         )
@@ -77,14 +75,12 @@ def script(view: View) -> str:
         users.databases(wanted),
         schemas=view.cluster.spec.auto_create_user_schema,
         pooler=pooler,
-        extensions=_extensions(view),
+        extensions=extensions.wanted(view),
         major=view.cluster.spec.postgres_version,
+        libraries=extensions.candidates(view),
+        # Only what we have made ourselves: its Secret stays and tells of it.
+        gone=[naming.MONITOR_USER] if view.observed.has_monitor and users.MONITOR not in wanted else [],
     )
-
-
-def _extensions(view: View) -> dict[str, bool]:
-    enabled = view.cluster.spec.enabled_extensions()
-    return {e.name: name in enabled for name, e in BUILT_IN.items() if name in ACTED_ON}
 
 
 def digest(text: str) -> str:
@@ -102,7 +98,11 @@ async def act(ctx: Context, view: View, memory: Memory) -> Wait | None:
     if reason is None:
         return None
     if reason in (STREAMS, CONFIGURATION):
-        text = sql.look_script(extensions=_extensions(view), major=view.cluster.spec.postgres_version)
+        text = sql.look_script(
+            extensions=extensions.wanted(view),
+            major=view.cluster.spec.postgres_version,
+            libraries=extensions.candidates(view),
+        )
     try:
         output = await ctx.client.exec(
             view.namespace,
@@ -134,7 +134,12 @@ def _remember(view: View, memory: Memory, facts: sql.Facts, reason: str) -> None
     """Keep what was seen; a mere look says nothing of the single databases."""
     if reason in (STREAMS, CONFIGURATION) and memory.facts is not None:
         known = memory.facts
-        facts = replace(facts, databases=known.databases, database_errors=known.database_errors)
+        facts = replace(
+            facts,
+            databases=known.databases,
+            database_errors=known.database_errors,
+            refused_extensions=known.refused_extensions,
+        )
     else:
         memory.at = view.now
     memory.facts = facts
@@ -158,7 +163,7 @@ def _reason(view: View, memory: Memory, wanted: str, primary: str) -> str | None
         return "users or databases changed"
     if memory.primary != primary:
         return "another primary"
-    if memory.at is None or view.now - memory.at >= RESYNC:
+    if memory.at is None or view.now - memory.at >= (RESTARTED if _was_restarted(view, memory) else RESYNC):
         return "resync"
     if memory.configuration != _configuration(view) and _has_settled(view, memory):
         return CONFIGURATION
@@ -167,6 +172,14 @@ def _reason(view: View, memory: Memory, wanted: str, primary: str) -> str | None
         return STREAMS
     memory.looks = 0
     return None
+
+
+def _was_restarted(view: View, memory: Memory) -> bool:
+    """Whether an extension waits for its library, and Patroni does not say that a restart is still due."""
+    primary, facts = view.observed.primary, memory.facts
+    if primary is None or facts is None or primary.member.pending_restart:
+        return False
+    return bool(extensions.waiting(view, facts))
 
 
 def found(view: View, memory: Memory) -> list[Problem]:
@@ -192,9 +205,6 @@ def found(view: View, memory: Memory) -> list[Problem]:
     problems += [
         Problem("DatabaseFailed", f"database {name!r}: {why}") for name, why in facts.database_errors.items()
     ]
-    if facts.missing_extensions:
-        names = ", ".join(facts.missing_extensions)
-        problems.append(Problem("ExtensionMissing", f"the image does not have the extension {names}"))
     return problems
 
 
@@ -202,7 +212,11 @@ def next_look(view: View, memory: Memory) -> Wait | None:
     """When to look again: for replicas that are not known to follow yet, for a changed configuration."""
     if memory.facts is not None and memory.configuration != _configuration(view):
         return Wait("a changed configuration is on its way to PostgreSQL", SETTLE.total_seconds())
+    if memory.facts is not None and extensions.has_news(view, memory.facts):
+        return Wait("the libraries of the image have become known", LOOK_SECONDS)
     pods = [i.pod_name for i in followers.unseen(view, memory)]
+    if not pods and _was_restarted(view, memory):
+        return Wait("a changed list of libraries is on its way to PostgreSQL", RESTARTED.total_seconds())
     if not pods:
         return None
     seconds = LOOK_SECONDS if memory.looks < LOOKS_AT_SPEED else SLOW_LOOK_SECONDS

@@ -5,7 +5,7 @@ import json
 from pgoperator import labels, naming
 from pgoperator.api.instances import InstanceSet
 from pgoperator.kube.manifest import Manifest, annotations_of, name_of
-from reconcilers.pgcluster import extras, pods, repository, restoring, volumes
+from reconcilers.pgcluster import extras, pmm, pods, repository, restoring, volumes
 from reconcilers.pgcluster.extras import Part
 from reconcilers.pgcluster.view import Planned, View
 
@@ -63,7 +63,8 @@ def _stateful_set(view: View, planned: Planned, instance_set: InstanceSet, part:
         instance_set.metadata,
         component="pg",
         annotations={labels.DEFAULT_CONTAINER: naming.DATABASE_CONTAINER}
-        | extras.annotations(view, part, *extras.of_pgbackrest(view.cluster.spec)),
+        | extras.annotations(view, part, *extras.of_pgbackrest(view.cluster.spec))
+        | pmm.annotations(view),
     )
     return {
         "apiVersion": "apps/v1",
@@ -104,6 +105,8 @@ def _pod(view: View, planned: Planned, instance_set: InstanceSet, part: Part) ->
         containers.append(repository.server(view, [_data_mount(), *volumes.mounts(*beside)]))
         storage += repository.instance_volumes(view, planned)
     storage += [{"name": one.name, **one.volume_source} for one in instance_set.extra_volumes]
+    containers += pmm.containers(view, _data_mount())
+    storage += pmm.volumes(view)
     pod = pods.pod_spec(
         view,
         instance_set,

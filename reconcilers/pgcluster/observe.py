@@ -24,6 +24,8 @@ def observe(store: Store, namespace: str, cluster: str) -> Observed:
         repo_host=store.get(kinds.STATEFUL_SET, namespace, repo_host),
         repo_host_pod=store.get(kinds.POD, namespace, naming.pod(repo_host)),
         pooler_service=store.get(kinds.SERVICE, namespace, naming.pgbouncer(cluster)),
+        has_monitor=store.get(kinds.SECRET, namespace, naming.user_secret(cluster, naming.MONITOR_USER))
+        is not None,
         pooler_pods=tuple(p for p in pods if labels_of(p).get(labels.ROLE) == labels.ROLE_PGBOUNCER),
     )
 

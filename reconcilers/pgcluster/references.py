@@ -72,6 +72,7 @@ def secrets(cluster: PGCluster, planned: Sequence[Planned]) -> frozenset[str]:
     return frozenset(
         {
             *brought.names(cluster),
+            *([cluster.spec.pmm.secret] if cluster.spec.pmm else ()),
             *expected(cluster, planned),
             *(one.name for one in variables if one.kind == kinds.SECRET.kind),
             *(str(one.get("name", "")) for one in files),

@@ -10,6 +10,8 @@ from pgoperator import labels, naming, pki, pki_check
 from pgoperator.api.cluster import PGCluster
 from pgoperator.context import Context
 from pgoperator.errors import InvalidSpec
+from pgoperator.kube import kinds
+from pgoperator.kube.errors import NotFound
 from pgoperator.kube.manifest import Manifest
 from reconcilers.pgcluster import certificates, credentials, users
 from reconcilers.pgcluster.brought import Brought, Files, read
@@ -53,6 +55,7 @@ async def complete(
     for (meta, _), answer in zip(every, _refused_together(answers), strict=True):
         found[meta["name"]] = answer
     theirs = certificates.flaws(found, now) if ca is None else ()
+    found |= await _of_pmm(ctx, cluster)
     return Secrets(found, by_user, (*brought.problems, *theirs))
 
 
@@ -84,6 +87,18 @@ def _authority(
         raise InvalidSpec(files.problem.message, reason=files.problem.reason)
 
     return _metadata(cluster, naming.custom_ca(name), {}), wanted
+
+
+async def _of_pmm(ctx: Context, cluster: PGCluster) -> dict[str, Data]:
+    """The author's Secret for PMM, if it is there."""
+    pmm = cluster.spec.pmm
+    if pmm is None or not pmm.enabled or not pmm.secret:
+        return {}
+    try:
+        secret = await ctx.client.get(kinds.SECRET, cluster.metadata.namespace, pmm.secret)
+    except NotFound:
+        return {}
+    return {pmm.secret: credentials.decode(secret)}
 
 
 def secrets_of_users(cluster: PGCluster) -> dict[str, str]:

@@ -106,6 +106,8 @@ class Observed:
     repo_host_pod: Manifest | None = None
     pooler_service: Manifest | None = None
     pooler_pods: tuple[Manifest, ...] = ()
+    has_monitor: bool = False
+    """Whether there is, or was, the role with which PMM's clients log in."""
 
     @property
     def primary(self) -> Instance | None:
@@ -180,6 +182,8 @@ class View:
     """What the author brings in Secrets and what cannot be used."""
     referenced: Mapping[Reference, str] = field(default_factory=dict)
     """Digests of what the user's variables are taken from; what is missing has none."""
+    missing_libraries: tuple[str, ...] | None = None
+    """Libraries of extensions that the image does not have; None while nobody has asked."""
 
     @property
     def cr_version(self) -> str:

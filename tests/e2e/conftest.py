@@ -24,13 +24,15 @@ _numbers = count(1)
 # They break nodes, API servers and operators or wait for backups: long, and run by a target of their own.
 FAULTS = {
     "test_backup",
+    "test_extensions",
     "test_faults",
     "test_faults_synchronous",
     "test_helm",
     "test_interrupted",
     "test_monitoring",
-    "test_proxy_tls",
+    "test_pmm",
     "test_pods",
+    "test_proxy_tls",
     "test_restore",
     "test_restore_new",
     "test_volumes",

@@ -435,6 +435,60 @@ def test_database_sleeps_as_long_as_the_file_is_there(container):
     assert (done.returncode, done.stdout) == (0, "3\n3\n")
 
 
+@pytest.fixture
+def image(container):
+    """An image with the library `there`, whose `postgres` tells how it is started."""
+    (container.root / "lib").mkdir()
+    for name in ("plpgsql", "there"):
+        (container.root / f"lib/{name}.so").touch()
+    answers = """
+    case "$*" in
+    "-C shared_preload_libraries") cat "$LISTED" ;;
+    "-C dynamic_library_path") echo "${SEARCHED:-\\$libdir}" ;;
+    *) echo "postgres $*" ;;
+    esac"""
+    container.program("postgres", answers)
+    (container.root / "first").mkdir()
+    program = container.root / "first/postgres"
+    program.write_text(files.read("postgres.sh"))
+    program.chmod(0o755)
+
+    def start(listed, *arguments, **environment):
+        (container.root / "listed").write_text(listed + "\n")
+        values = {
+            "PATH": f"{container.root}/first:{container.root}/bin:/usr/bin:/bin",
+            "LISTED": str(container.root / "listed"),
+        }
+        done = subprocess.run(
+            [program, *arguments],
+            env=values | environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout.strip(), done.stderr.strip()
+
+    return start
+
+
+@pytest.mark.parametrize("listed", ["", "there", "there, $libdir/elsewhere"])
+def test_postgres_is_started_as_it_is_where_nothing_is_missing(image, listed):
+    assert image(listed, "-D", "data", "--port=1") == ("postgres -D data --port=1", "")
+
+
+def test_postgres_is_started_without_libraries_that_the_image_lacks(image):
+    out, told = image('absent, "there",gone', "-D", "data", "--port=1")
+    assert out == "postgres -c shared_preload_libraries=there -D data --port=1"
+    assert "absent, gone" in told
+    out, _ = image("absent", "--single", "-D", "data", "template1")
+    assert out == "postgres --single -c shared_preload_libraries= -D data template1"
+
+
+def test_postgres_takes_libraries_from_elsewhere_for_granted(image):
+    assert image("absent", "-D", "data", SEARCHED="/mine:$libdir") == ("postgres -D data", "")
+    assert image("absent", "--version") == ("postgres --version", "")
+
+
 def test_an_id_without_a_name_gets_one(container):
     library = next(Path("/usr/lib").rglob("libnss_wrapper.so*"), None)
     assert library, "these tests need nss_wrapper: apt-get install libnss-wrapper"

@@ -72,6 +72,8 @@ def view(
     people = users.effective(cluster)
     by_user = {u.name: u.secret_name or naming.user_secret(name, u.name) for u in people}
     secrets = {secret: {"verifier": VERIFIER} for secret in by_user.values()}
+    if cluster.spec.pmm is not None:
+        secrets[cluster.spec.pmm.secret] = {"PMM_SERVER_TOKEN": b"token"}
     secrets[naming.pgbouncer(name)] = {"pgbouncer-verifier": VERIFIER, "pgbouncer-frontend.crt": b"..."}
     return View(
         cluster=cluster,

@@ -60,12 +60,10 @@ def test_what_is_set_is_named_with_its_place():
         }
     )
     assert ignored_fields(manifest) == [
-        "spec.extensions.pg_cron",
         "spec.instances[1].containers",
         "spec.instances[1].initContainer",
         "spec.logcollector",
         "spec.pause",
-        "spec.pmm",
         "spec.tls.issuerConf",
     ]
 

@@ -259,6 +259,17 @@ VARIANTS: dict[str, Spec] = {
         ]
     },
     "no-users": {"users": []},
+    "pmm": {
+        "pmm": {
+            "enabled": True,
+            "image": "percona/pmm-client:3",
+            "secret": "pmm",
+            "serverHost": "pmm.example",
+            "querySource": "pgstatstatements",
+            "postgresParams": "--environment=dev",
+            "resources": RESOURCES,
+        }
+    },
     "version": {"crVersion": "3.1.0"},
     "files": {
         "instances": instances(),

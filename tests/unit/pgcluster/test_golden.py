@@ -26,6 +26,7 @@ CASES: dict[str, tuple[str, ...]] = {
         "authentication",
         "volumes",
         "copies",
+        "pmm",
     ),
     "repository": (
         *("default", "metadata", "s3-only", "all-repos", "placed-repo-host", "no-backups", "ports"),
@@ -33,7 +34,7 @@ CASES: dict[str, tuple[str, ...]] = {
     ),
     "instances": (
         *("default", "metadata", "one-instance", "two-sets", "no-backups", "ports", "patroni", "images"),
-        *("openshift", "own-security", "version", "added", "volumes", "files"),
+        *("openshift", "own-security", "version", "added", "volumes", "files", "pmm"),
     ),
     "pgbouncer": (
         *("default", "metadata", "no-pooler", "placed-pooler", "pooler-config", "ports", "load-balancer"),

@@ -1,0 +1,144 @@
+"""Extensions: switched on and off in every database, and what happens when the image lacks one."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.support.clusters import Cluster, small
+from tests.support.kubectl import until
+
+NAME = "ext"
+EVERYWHERE = {"pgaudit", "vector", "pg_repack", "set_user"}
+DATABASES = ("postgres", "template1", NAME, "second")
+ON = {"pgvector", "pg_repack", "pg_cron", "set_user", "pg_stat_monitor"}
+
+
+@pytest.fixture(scope="module")
+def extended(new_cluster: Callable[..., Cluster]) -> Cluster:
+    """A cluster that asks for extensions from its first start; the image has all but pg_stat_monitor."""
+    switches = {name: {"enabled": True} for name in ON}
+    users = [{"name": NAME, "databases": [NAME, "second"]}]
+    made = new_cluster(small(NAME, extensions=switches, users=users))
+    made.apply()
+    made.wait_ready()
+    return made
+
+
+def installed(cluster: Cluster, database: str) -> set[str]:
+    return set(cluster.psql("SELECT extname FROM pg_extension", database=database).split()) - {"plpgsql"}
+
+
+def preloaded(cluster: Cluster) -> list[str]:
+    return cluster.psql("SHOW shared_preload_libraries").split(",")
+
+
+def switch(cluster: Cluster, **switches: Any) -> None:
+    cluster.change(lambda spec: spec["extensions"].update(switches))
+
+
+def restart(cluster: Cluster) -> None:
+    """Restart PostgreSQL as soon as Patroni says that it waits for it."""
+    until("a restart is due", lambda: cluster.condition("PendingRestart"), 90, cluster.explain)
+    pod = cluster.primary_name()
+    cluster.exec(pod, "patronictl", "restart", f"{NAME}-ha", "--pending", "--force", seconds=120)
+
+
+def says(cluster: Cluster, reason: str, *words: str) -> Callable[[], bool]:
+    def condition() -> bool:
+        found = cluster.condition("ExtensionsReady")
+        return found.get("reason") == reason and all(word in found["message"] for word in words)
+
+    return condition
+
+
+def test_they_are_in_every_database_and_the_missing_one_is_named(extended: Cluster) -> None:
+    for database in DATABASES:
+        wanted = EVERYWHERE | ({"pg_cron"} if database == "postgres" else set())
+        assert installed(extended, database) == wanted, database
+    assert preloaded(extended) == ["pgaudit", "pg_cron", "set_user"]
+    until(
+        "the missing one is named",
+        says(extended, "ExtensionMissing", "pg_stat_monitor", "localhost/pgoperator/postgres"),
+        60,
+        extended.explain,
+    )
+    assert all(count == 0 for _, counts in extended.restarts().values() for count in counts.values())
+    # The configuration follows what the image has, so that no restart is ever due for it.
+    listed = "SELECT setting FROM pg_file_settings WHERE name = 'shared_preload_libraries'"
+    until(
+        "the configuration does without it",
+        lambda: extended.psql(listed) == "pgaudit,pg_cron,set_user",
+        60,
+        extended.explain,
+    )
+    assert extended.psql("SELECT count(*) FROM pg_settings WHERE pending_restart") == "0"
+
+
+def test_a_new_database_has_them(extended: Cluster) -> None:
+    extended.psql("CREATE DATABASE third")
+    assert installed(extended, "third") == EVERYWHERE
+
+
+def test_they_work(extended: Cluster) -> None:
+    assert extended.psql("SELECT '[1,2]'::vector <-> '[1,4]'::vector", database=NAME) == "2"
+    assert extended.psql("SELECT cron.schedule('nightly', '0 3 * * *', 'SELECT 1') > 0") == "t"
+    assert extended.psql("SELECT count(*) FROM repack.tables", database=NAME) == "0"
+    # Recent minor versions take output plugins from a list only, which Patroni does not know yet.
+    allow = "ALTER SYSTEM SET output_plugin_libraries = pgoutput, wal2json"
+    known = "FROM pg_settings WHERE name = 'output_plugin_libraries'"
+    extended.psql(f"SELECT '{allow}' {known} \\gexec\nSELECT pg_reload_conf()")
+    slot = "SELECT pg_sleep(1); SELECT slot_name FROM pg_create_logical_replication_slot('s', 'wal2json'); "
+    assert extended.psql(slot + "SELECT pg_drop_replication_slot('s')").split()[0] == "s"
+    assert extended.psql("SET jit = on; SELECT pg_jit_available()") == "t"
+
+
+def test_another_one_waits_for_a_restart_and_is_there_after_it(extended: Cluster) -> None:
+    switch(extended, pg_stat_monitor={"enabled": False}, pg_stat_statements={"enabled": True})
+    until(
+        "it waits for a restart",
+        says(extended, "RestartNeeded", "pg_stat_statements"),
+        90,
+        extended.explain,
+    )
+    restart(extended)
+    for database in ("template1", NAME):
+        until(
+            f"pg_stat_statements is in {database}",
+            lambda d=database: "pg_stat_statements" in installed(extended, d),
+            90,
+            extended.explain,
+        )
+    assert int(extended.psql("SELECT count(*) FROM pg_stat_statements", database=NAME)) > 0
+    until("all is well", says(extended, "AllInstalled"), 60, extended.explain)
+
+
+def test_one_switched_off_goes_but_not_what_depends_on_it(extended: Cluster) -> None:
+    extended.psql("CREATE TABLE items (embedding vector(2))", database="second")
+    off = {name: {"enabled": False} for name in ("pgvector", "pg_repack", "pg_cron", "set_user")}
+    switch(extended, builtin={"pg_audit": False}, **off)
+    gone = [*(d for d in DATABASES if d != "second"), "third"]
+    for database in gone:
+        until(
+            f"only one is left in {database}",
+            lambda d=database: installed(extended, d) == {"pg_stat_statements"},
+            90,
+            extended.explain,
+        )
+    until("second keeps it", says(extended, "ExtensionRefused", "second", "items"), 60, extended.explain)
+    assert installed(extended, "second") == {"pg_stat_statements", "vector"}
+    restart(extended)
+    until(
+        "the libraries are gone",
+        lambda: preloaded(extended) == ["pg_stat_statements"],
+        60,
+        extended.explain,
+    )
+
+
+def test_two_that_exclude_one_another_change_nothing(extended: Cluster) -> None:
+    switch(extended, pg_stat_monitor={"enabled": True})
+    until("the conflict is named", says(extended, "ExtensionsConflict"), 60, extended.explain)
+    assert extended.psql("SHOW shared_preload_libraries") == "pg_stat_statements"
+    assert "pg_stat_statements" in installed(extended, NAME)
+    switch(extended, pg_stat_monitor={"enabled": False})
