@@ -60,8 +60,6 @@ IGNORED: tuple[str, ...] = (
     "spec.logicalReplicas",
     "spec.patroni.createReplicaMethods",
     "spec.patroni.removeDataDirectoryOnDivergedTimelines",
-    "spec.patroni.switchover",
-    "spec.pause",
     "spec.pmm",
     "spec.proxy.pgBouncer.additionalTrustedCAs",
     "spec.proxy.pgBouncer.config.files",

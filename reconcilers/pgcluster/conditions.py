@@ -9,7 +9,8 @@ from pgoperator.api.base import Condition
 from pgoperator.api.cluster import PGCluster
 from pgoperator.api.ignored import ignored_fields
 from pgoperator.api.status import PGClusterStatus
-from reconcilers.pgcluster import archive, configuration, consent
+from reconcilers.pgcluster import archive, configuration, consent, pausing
+from reconcilers.pgcluster.memory import NO_CHANGE, Asked, Change
 from reconcilers.pgcluster.problems import Problem
 from reconcilers.pgcluster.view import View, is_ready
 
@@ -17,6 +18,7 @@ from reconcilers.pgcluster.view import View, is_ready
 PATIENCE = timedelta(minutes=10)
 
 SETTLED = "Settled"
+ROLLING = "RollingUpdate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,8 @@ class Outcome:
     """Digest of the repositories for which the stanza is known to exist."""
     book: archive.Book = archive.NO_BACKUPS
     """The backups and their schedules."""
+    change: Change = NO_CHANGE
+    """What is being changed about a cluster that runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,11 @@ def findings(view: View, outcome: Outcome, missing: list[str]) -> list[Finding]:
     pending = [i.pod_name for i in view.observed.instances if i.member.pending_restart]
     if pending:
         message = f"parameters wait for a restart of {', '.join(pending)}"
+        message += f": {outcome.change.restarting}" if outcome.change.restarting else ""
         found.append(Finding("PendingRestart", True, "ParametersChanged", message))
+    asked = outcome.change.asked or _told_before(view, outcome.change)
+    if asked is not None:
+        found.append(Finding("Switchover", asked.status, asked.reason, asked.message))
     if view.restoring is not None:
         message = f"restore {view.restoring.name} is at {view.restoring.phase}"
         found.append(Finding("PGBackRestoreProgressing", True, view.restoring.phase, message))
@@ -82,6 +90,8 @@ def findings(view: View, outcome: Outcome, missing: list[str]) -> list[Finding]:
 
 def _summary(view: View, outcome: Outcome, missing: list[str]) -> list[Finding]:
     """Ready, Progressing and Degraded."""
+    if view.paused:
+        return _paused(view)
     if not missing:
         return [
             Finding("Ready", True, "AllServing", "every promised instance serves"),
@@ -89,20 +99,24 @@ def _summary(view: View, outcome: Outcome, missing: list[str]) -> list[Finding]:
             Finding("Degraded", False, "AllServing", "every promised instance serves"),
         ]
     problem = outcome.problems[0] if outcome.problems else None
-    reason = (
-        problem.reason if problem else ("Initializing" if not view.observed.system_identifier else "NotReady")
-    )
+    rolling = bool(outcome.change.rolling)
+    reason = ROLLING if rolling else "NotReady" if view.observed.system_identifier else "Initializing"
+    reason = problem.reason if problem else reason
     text = "; ".join([problem.message, *(m for m in missing if m != problem.message)] if problem else missing)
-    waiting = "; ".join(outcome.waits) or text
+    waiting = outcome.change.rolling or "; ".join(outcome.waits) or text
     stalled = _has_stalled(view, problem)
     if stalled and problem is None:
         reason, text = "Stalled", f"no progress for {int(PATIENCE.total_seconds() // 60)} minutes: {text}"
     served_before = bool(view.observed.system_identifier) and view.cluster.status.state is not None
-    degraded = problem is not None or stalled or (served_before and _was_ready(view.cluster))
+    lost = served_before and _was_ready(view.cluster) and not rolling
+    degraded = problem is not None or stalled or lost
     return [
         Finding("Ready", False, reason, text),
         Finding(
-            "Progressing", not stalled, reason if stalled else "Reconciling", text if stalled else waiting
+            "Progressing",
+            not stalled,
+            reason if stalled else (ROLLING if rolling else "Reconciling"),
+            text if stalled else waiting,
         ),
         Finding(
             "Degraded",
@@ -111,6 +125,25 @@ def _summary(view: View, outcome: Outcome, missing: list[str]) -> list[Finding]:
             text if degraded else "as expected so far",
         ),
     ]
+
+
+def _paused(view: View) -> list[Finding]:
+    """Stopped on purpose, or on the way to it."""
+    left = pausing.left(view)
+    text = f"spec.pause is set; still there: {', '.join(left)}" if left else "spec.pause is set"
+    return [
+        Finding("Ready", False, "Paused", text),
+        Finding("Progressing", bool(left), "Stopping" if left else "Paused", text),
+        Finding("Degraded", False, "NotDegraded", "as expected so far"),
+    ]
+
+
+def _told_before(view: View, change: Change) -> Asked | None:
+    """What was said of the last switchover that a person asked for; it stays until the next."""
+    said = view.cluster.status.condition("Switchover")
+    if said is None or change.carried_out is None:
+        return None
+    return Asked(change.carried_out, said.status == "True", said.reason, said.message)
 
 
 def _has_stalled(view: View, problem: Problem | None) -> bool:
@@ -183,3 +216,11 @@ def stopping(cluster: PGCluster, now: datetime) -> PGClusterStatus:
     generation = cluster.metadata.generation
     found = refused(cluster.status, generation, Problem("Deleting", "the cluster is being deleted"), now)
     return found.model_copy(update={"state": "stopping"})
+
+
+def left_alone(cluster: PGCluster, now: datetime) -> PGClusterStatus:
+    """The status of a cluster that is not managed: as it was, and why nothing happens."""
+    found = [Finding("Progressing", False, "Paused", pausing.UNMANAGED)]
+    told = merged(cluster.status, found, cluster.metadata.generation, now)
+    rest = [c for c in cluster.status.conditions if c.type != "Progressing"]
+    return cluster.status.model_copy(update={"conditions": (*told, *rest)})

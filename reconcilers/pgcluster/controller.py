@@ -22,12 +22,14 @@ from pgoperator.runtime.result import Done, Result, Wait
 from reconcilers.pgcluster import (
     backups,
     bootstrap,
+    changing,
     conditions,
     consent,
     credentials,
     databases,
     deletion,
     patroni,
+    pausing,
     plan,
     problems,
     references,
@@ -37,6 +39,7 @@ from reconcilers.pgcluster import (
     secrets,
     stanza,
     steps,
+    telling,
 )
 from reconcilers.pgcluster import status as report
 from reconcilers.pgcluster.memory import Memory
@@ -63,10 +66,6 @@ PRUNABLE: tuple[Kind, ...] = (
 )
 
 
-# Conditions of which an event tells when they turn.
-TOLD = ("Ready", "Degraded", "FieldsIgnored", "BackupOverdue", "BackupScheduleInvalid")
-
-
 @dataclass(slots=True)
 class PGClusters:
     """The reconciler of PerconaPGCluster."""
@@ -85,7 +84,8 @@ class PGClusters:
             if cluster.metadata.is_deleting:
                 await _write(ctx, manifest, conditions.stopping(cluster, ctx.clock()))
                 return await deletion.delete(ctx, cluster)
-            if cluster.spec.unmanaged:
+            if cluster.spec.unmanaged and not pausing.is_busy(ctx.store, cluster):
+                await _write(ctx, manifest, conditions.left_alone(cluster, ctx.clock()))
                 return Done()
             naming.check(cluster.metadata.name, [one.name for one in cluster.spec.instance_sets()])
             return await self._pass(ctx, cluster, manifest)
@@ -105,17 +105,19 @@ class PGClusters:
             await _hold(ctx, cluster)
         view = await _view(ctx, cluster, manifest)
         answers = steps.ask_all(view)
-        await _apply(ctx, view, answers)
+        written = await _apply(ctx, view, answers)
         waits, found = list(answers.waits), list(answers.problems)
         errors = [
             await _attempt(bootstrap.act(ctx, view), waits, found),
             await _attempt(restoring.act(ctx, view), waits, found),
+            await _attempt(pausing.act(ctx, view), waits, found),
             await _attempt(patroni.act(ctx, view), waits, found),
             await _attempt(databases.act(ctx, view, memory), waits, found),
             await _attempt(scaling.act(ctx, view, memory), waits, found),
+            await _attempt(changing.act(ctx, view, memory, written=written), waits, found),
         ]
         found += databases.found(view, memory) + bootstrap.found(ctx, view)
-        if not report.all_ready(view):
+        if not view.paused and not report.all_ready(view):
             found += (absent := await references.missing(ctx, cluster))
             waits += [Wait(problem.message, REFERENCE_SECONDS) for problem in absent]
         ours = view.namespace, labels.of_cluster(view.name)
@@ -127,6 +129,7 @@ class PGClusters:
             access_is_current=databases.is_current(view, memory),
             stanza_hash=stanza.known(view),
             book=backups.look(ctx, view),
+            change=memory.change,
         )
         ready = await _report(ctx, view, outcome, memory)
         if error := next(filter(None, errors), None):
@@ -199,11 +202,12 @@ async def _view(ctx: Context, cluster: PGCluster, manifest: Manifest) -> View:
         secrets=found,
         user_secrets=by_user,
         restoring=restore,
+        paused=cluster.spec.pause and restore is None and not pausing.is_busy(ctx.store, cluster),
     )
 
 
-async def _apply(ctx: Context, view: View, answers: steps.Answers) -> None:
-    """Write what differs, then remove what is ours and no longer wanted."""
+async def _apply(ctx: Context, view: View, answers: steps.Answers) -> bool:
+    """Write what differs, remove what is ours and no longer wanted; say whether instances were written."""
     # Volumes have no owner: they outlive the custom resource.
     for claim in (m for m in answers.manifests if m["kind"] == kinds.PVC.kind):
         try:
@@ -211,7 +215,12 @@ async def _apply(ctx: Context, view: View, answers: steps.Answers) -> None:
         except (Invalid, Forbidden) as error:
             # A volume that cannot grow keeps nothing else from being done.
             answers.problems.append(Problem("VolumeRefused", f"volume claim {name_of(claim)}: {error}"))
-    await ctx.applier.apply_all([m for m in answers.manifests if m["kind"] != kinds.PVC.kind], view.manifest)
+    rest = [m for m in answers.manifests if m["kind"] != kinds.PVC.kind]
+    instances = [m for m in rest if m["kind"] == kinds.STATEFUL_SET.kind and _is_of_instance(m, view)]
+    try:
+        await ctx.applier.apply_all([m for m in rest if m not in instances], view.manifest)
+    finally:
+        written = await ctx.applier.apply_all(instances, view.manifest)
     if answers.complete:
         owned = [
             found
@@ -220,6 +229,7 @@ async def _apply(ctx: Context, view: View, answers: steps.Answers) -> None:
             if owner_of(found) == view.cluster.metadata.uid and not _is_of_instance(found, view)
         ]
         await ctx.applier.prune(owned, {key_of(m) for m in answers.manifests})
+    return written > 0
 
 
 def _is_of_instance(found: Manifest, view: View) -> bool:
@@ -270,21 +280,4 @@ async def _write(ctx: Context, manifest: Manifest, new: PGClusterStatus) -> None
         "status": body,
     }
     await ctx.client.apply_status(document)
-    _tell(ctx, manifest, new)
-
-
-def _tell(ctx: Context, manifest: Manifest, new: PGClusterStatus) -> None:
-    old = {
-        c["type"]: (c["status"], c["reason"]) for c in (manifest.get("status") or {}).get("conditions", [])
-    }
-    for condition in new.conditions:
-        if condition.type not in TOLD:
-            continue
-        if old.get(condition.type) == (condition.status, condition.reason):
-            continue
-        if condition.type == "Degraded" and condition.status == "False":
-            continue
-        bad = condition.type != "Ready" and condition.status == "True"
-        ctx.events.event(
-            manifest, type="Warning" if bad else "Normal", reason=condition.reason, message=condition.message
-        )
+    telling.tell(ctx, manifest, new)

@@ -5,8 +5,37 @@ Losing it costs a repeated look, never a wrong act.
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 
 from pgoperator.postgres.sql import Facts
+
+
+class Asked(NamedTuple):
+    """What became of a switchover that a person asked for."""
+
+    value: str
+    """Of the annotation."""
+    status: bool
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What is being changed about a running cluster, for its status; found anew in each pass."""
+
+    rolling: str = ""
+    """How far new templates are; "" when every pod has its own."""
+    restarting: str = ""
+    """What becomes of the parameters that wait for a restart."""
+    carried_out: str | None = None
+    """Value of the annotation whose switchover is done with."""
+    timeline: int | None = None
+    """The one on which a switchover that is under way began."""
+    asked: Asked | None = None
+
+
+NO_CHANGE = Change()
 
 
 @dataclass(slots=True)
@@ -25,3 +54,8 @@ class Memory:
     """Looks in a row that found a replica not streaming yet."""
     retry_at: dict[str, datetime] = field(default_factory=dict)
     """By act: not before then again."""
+    change: Change = NO_CHANGE
+    tried: dict[str, tuple[tuple[str, str, str], ...]] = field(default_factory=dict)
+    """By UID of a pod: what waited for the restart that PostgreSQL has had in it."""
+    held_up: str = ""
+    """Why the primary could not be changed or restarted when that was last tried."""

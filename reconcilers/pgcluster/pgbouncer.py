@@ -4,7 +4,7 @@ from pgoperator import labels, naming
 from pgoperator.api.pooling import PgBouncer
 from pgoperator.kube.manifest import Manifest
 from pgoperator.postgres import pgbouncer
-from reconcilers.pgcluster import pods, services
+from reconcilers.pgcluster import pausing, pods, services
 from reconcilers.pgcluster.view import View
 
 _OURS = "~postgres-operator"
@@ -86,7 +86,7 @@ def _deployment(view: View, pooler: PgBouncer) -> Manifest:
         "kind": "Deployment",
         "metadata": view.metadata(name, own, pooler.metadata, component="pgbouncer"),
         "spec": {
-            "replicas": pooler.replicas,
+            "replicas": pausing.pooler_replicas(view, pooler.replicas),
             "selector": selector,
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0}},
             "revisionHistoryLimit": 0,

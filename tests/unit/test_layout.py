@@ -19,7 +19,7 @@ DECISION_LINES = 40
 ARCHITECTURE = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
 PACKAGE = "reconcilers.pgcluster"
 # What every step may read besides the view: shared parts without manifests of their own.
-SHARED = {"view", "pods", "restoring"}
+SHARED = {"view", "pausing", "pods", "restoring"}
 # A step that builds part of another's pod, or needs the name by which another is known. Nothing else.
 EXCEPTIONS = {
     "instances": {"repository"},  # pgBackRest's server is a container of the instances' pods

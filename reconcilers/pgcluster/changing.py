@@ -1,0 +1,192 @@
+"""Act: change a cluster that runs, one step in a pass: switchovers, rolling changes, restarts for parameters.
+
+The decisions are pure: `switchover`, `rollout`, `restarts`. What cannot be undone is decided again on what
+the API server says now, and done only if the answer is the same.
+"""
+
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+
+import structlog
+
+from pgoperator import labels, naming
+from pgoperator.context import Context
+from pgoperator.errors import OperatorError
+from pgoperator.kube import kinds
+from pgoperator.kube.errors import Conflict, NotFound
+from pgoperator.kube.manifest import Kind, Manifest, name_of, uid_of
+from pgoperator.runtime.result import Wait
+from reconcilers.pgcluster import handover, restarts, rollout, switchover
+from reconcilers.pgcluster import status as report
+from reconcilers.pgcluster.memory import Asked, Change, Memory
+from reconcilers.pgcluster.view import Instance, Member, View
+
+log = structlog.get_logger(__name__)
+
+# After the primary could not be changed: long enough not to hold clients back all the time.
+RETRY = timedelta(seconds=60)
+# Until the store shows what was done; events are usually sooner.
+SOON = 1.0
+TAKEN_IN = "Kubernetes has not yet taken in the new template"
+
+
+async def act(ctx: Context, view: View, memory: Memory, *, written: bool) -> Wait | None:
+    """Take the next step; `written`: StatefulSets were changed in this pass, the view is of before."""
+    known = switchover.state(view)
+    memory.change = Change(carried_out=known.switchover, timeline=known.switchover_timeline)
+    if written:
+        memory.change = replace(memory.change, rolling=TAKEN_IN)
+        return Wait(TAKEN_IN, SOON)
+    asked = await _asked(ctx, view, memory)
+    memory.change = replace(memory.change, rolling=rollout.progress(view))
+    if asked is not None:
+        return asked
+    wait = await _roll(ctx, view, memory)
+    if memory.change.rolling:
+        return wait
+    return await _restart(ctx, view, memory)
+
+
+def serving(view: View, memory: Memory) -> frozenset[str]:
+    """Names of the instances that do what they are there for."""
+    return frozenset(i.name for i in view.observed.instances if report.serves(i, memory))
+
+
+async def _asked(ctx: Context, view: View, memory: Memory) -> Wait | None:
+    """A switchover that a person asks for."""
+    step = switchover.decide(view, serving(view, memory))
+    change = memory.change
+    if step is None:
+        return None
+    if isinstance(step, switchover.Begin):
+        asked = Asked(step.value, False, "Beginning", "the switchover begins")
+        memory.change = replace(change, timeline=step.timeline, asked=asked)
+        return Wait("the switchover begins", SOON)
+    if isinstance(step, Asked):
+        memory.change = replace(change, asked=step)
+        if step.status:
+            memory.change = replace(memory.change, carried_out=step.value, timeline=None)
+        return None
+    asked = Asked(step.value, True, "Done", f"{step.candidate.pod_name} is the primary")
+    try:
+        await (handover.fail_over if step.failover else handover.switch)(ctx, view, step.candidate)
+    except OperatorError as error:
+        asked = Asked(step.value, False, "Failed", f"{error}; a new value of the annotation tries again")
+        log.warning("no switchover", error=str(error))
+    memory.change = replace(change, carried_out=step.value, timeline=None, asked=asked)
+    return Wait("the switchover settles", SOON)
+
+
+async def _roll(ctx: Context, view: View, memory: Memory) -> Wait | None:
+    """Bring a pod to its new template."""
+    step = rollout.next_step(view, serving(view, memory))
+    if step is None:
+        return None
+    wait = step if isinstance(step, Wait) else await _roll_on(ctx, view, memory, step)
+    memory.change = replace(memory.change, rolling=f"{memory.change.rolling}: {wait.reason}")
+    return wait
+
+
+async def _roll_on(
+    ctx: Context, view: View, memory: Memory, step: rollout.Restart | rollout.HandOver
+) -> Wait:
+    live = await _live(ctx, view)
+    if rollout.next_step(live, serving(live, memory)) != step:
+        return Wait("the cluster has changed meanwhile", SOON)
+    if isinstance(step, rollout.HandOver):
+        work = partial(handover.switch, ctx, live, _named(live, step.candidate))
+        done = Wait(f"{step.candidate} takes over from {step.primary}", SOON)
+        return await _with_clients(memory, view, work, done)
+    if step.is_primary:
+        await handover.checkpoint(ctx, live, _named(live, step.instance))
+    pod = naming.pod(step.instance)
+    try:
+        await ctx.client.delete(kinds.POD, view.namespace, pod, uid=step.uid)
+    except Conflict:
+        return Wait(f"another {pod} has taken its place", SOON)
+    log.info("restarted a pod, because its template has changed", pod=pod)
+    return Wait(f"{pod} restarts", rollout.SECONDS)
+
+
+async def _restart(ctx: Context, view: View, memory: Memory) -> Wait | None:
+    """Restart PostgreSQL where parameters wait for it."""
+    memory.tried = {
+        uid: tried
+        for uid, tried in memory.tried.items()
+        if uid in {uid_of(i.pod) for i in view.observed.instances if i.pod is not None}
+    }
+    step = restarts.next_step(view, serving(view, memory), memory.tried)
+    if step is None:
+        memory.retry_at.pop("restarts", None)
+        return None
+    # Members say so one after the other; which of them is first depends on all of them.
+    round_ = timedelta(seconds=view.cluster.spec.patroni.sync_period_seconds)
+    since = memory.retry_at.setdefault("restarts", view.now + round_)
+    if view.now < since:
+        wait = Wait("every member has to say first what waits", (since - view.now).total_seconds())
+    elif isinstance(step, Wait):
+        wait = step
+    else:
+        wait = await _restart_on(ctx, view, memory, step)
+    memory.change = replace(memory.change, restarting=wait.reason)
+    return wait
+
+
+async def _restart_on(ctx: Context, view: View, memory: Memory, step: restarts.Reload) -> Wait:
+    live = await _live(ctx, view)
+    if restarts.next_step(live, serving(live, memory), memory.tried) != step:
+        return Wait("the cluster has changed meanwhile", SOON)
+    instance = _named(live, step.instance)
+    done = Wait(f"{instance.pod_name} has been restarted", rollout.SECONDS)
+    wait = await _with_clients(memory, view, partial(handover.restart, ctx, live, instance), done)
+    if wait is done:
+        memory.tried[step.uid] = instance.member.pending
+    return wait
+
+
+async def _with_clients(memory: Memory, view: View, work: Callable[[], Awaitable[None]], done: Wait) -> Wait:
+    """Do what clients notice; what was refused is tried again after a while, and why is said until then."""
+    due = memory.retry_at.get("primary", view.now)
+    if view.now < due:
+        return Wait(memory.held_up, (due - view.now).total_seconds())
+    try:
+        await work()
+    except OperatorError as error:
+        log.warning("the primary stays as it is", error=str(error))
+        memory.held_up = f"{error}; tried again every {RETRY.total_seconds():.0f} s"
+        memory.retry_at["primary"] = view.now + RETRY
+        return Wait(memory.held_up, RETRY.total_seconds())
+    memory.retry_at.pop("primary", None)
+    return done
+
+
+async def _live(ctx: Context, view: View) -> View:
+    """The view with instances and lock as the API server has them now."""
+    selector = f"{labels.CLUSTER}={view.name},{labels.DATA}={labels.DATA_POSTGRES}"
+    pods = await _listed(ctx, view, kinds.POD, selector)
+    stateful_sets = await _listed(ctx, view, kinds.STATEFUL_SET, selector)
+    leader: Manifest | None = None
+    with suppress(NotFound):
+        leader = await ctx.client.get(kinds.ENDPOINTS, view.namespace, naming.patroni_scope(view.name))
+    instances = tuple(
+        replace(
+            i,
+            stateful_set=stateful_sets.get(i.name),
+            pod=(pod := pods.get(i.pod_name)),
+            member=Member.of(pod) if pod is not None else Member(),
+        )
+        for i in view.observed.instances
+    )
+    return replace(view, observed=replace(view.observed, instances=instances, leader=leader))
+
+
+async def _listed(ctx: Context, view: View, kind: Kind, selector: str) -> dict[str, Manifest]:
+    found, _ = await ctx.client.list(kind, view.namespace, labels=selector)
+    return {name_of(manifest): manifest for manifest in found}
+
+
+def _named(view: View, name: str) -> Instance:
+    return next(i for i in view.observed.instances if i.name == name)

@@ -1,0 +1,26 @@
+"""Events on the custom resource: one for each condition that turns."""
+
+from pgoperator.api.status import PGClusterStatus
+from pgoperator.context import Context
+from pgoperator.kube.manifest import Manifest
+
+# Conditions of which an event tells when they turn.
+TOLD = ("Ready", "Degraded", "FieldsIgnored", "BackupOverdue", "BackupScheduleInvalid")
+
+
+def tell(ctx: Context, manifest: Manifest, new: PGClusterStatus) -> None:
+    """Compare with the status that was there before; of what did not turn nothing is said."""
+    old = {
+        c["type"]: (c["status"], c["reason"]) for c in (manifest.get("status") or {}).get("conditions", [])
+    }
+    for condition in new.conditions:
+        if condition.type not in TOLD:
+            continue
+        if old.get(condition.type) == (condition.status, condition.reason):
+            continue
+        if condition.type == "Degraded" and condition.status == "False":
+            continue
+        bad = condition.type != "Ready" and condition.status == "True"
+        ctx.events.event(
+            manifest, type="Warning" if bad else "Normal", reason=condition.reason, message=condition.message
+        )
