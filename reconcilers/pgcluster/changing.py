@@ -21,25 +21,26 @@ from pgoperator.kube.manifest import Kind, Manifest, name_of, uid_of
 from pgoperator.runtime.result import Wait
 from reconcilers.pgcluster import handover, restarts, rollout, switchover
 from reconcilers.pgcluster import status as report
-from reconcilers.pgcluster.memory import Asked, Change, Memory
+from reconcilers.pgcluster.memory import Asked, Change, Memory, Tried
 from reconcilers.pgcluster.view import Instance, Member, View
 
 log = structlog.get_logger(__name__)
 
 # After the primary could not be changed: long enough not to hold clients back all the time.
 RETRY = timedelta(seconds=60)
+# A replica that has lost its stream asks for it again every five seconds.
+REJOIN = timedelta(seconds=6)
 # Until the store shows what was done; events are usually sooner.
 SOON = 1.0
-TAKEN_IN = "Kubernetes has not yet taken in the new template"
 
 
 async def act(ctx: Context, view: View, memory: Memory, *, written: bool) -> Wait | None:
     """Take the next step; `written`: StatefulSets were changed in this pass, the view is of before."""
     known = switchover.state(view)
     memory.change = Change(carried_out=known.switchover, timeline=known.switchover_timeline)
-    if written:
-        memory.change = replace(memory.change, rolling=TAKEN_IN)
-        return Wait(TAKEN_IN, SOON)
+    if written and view.observed.system_identifier:
+        memory.change = replace(memory.change, rolling=rollout.NOT_TAKEN_IN)
+        return Wait(rollout.NOT_TAKEN_IN, SOON)
     asked = await _asked(ctx, view, memory)
     memory.change = replace(memory.change, rolling=rollout.progress(view))
     if asked is not None:
@@ -113,18 +114,14 @@ async def _roll_on(
 
 async def _restart(ctx: Context, view: View, memory: Memory) -> Wait | None:
     """Restart PostgreSQL where parameters wait for it."""
-    memory.tried = {
-        uid: tried
-        for uid, tried in memory.tried.items()
-        if uid in {uid_of(i.pod) for i in view.observed.instances if i.pod is not None}
-    }
-    step = restarts.next_step(view, serving(view, memory), memory.tried)
+    present = {uid_of(i.pod) for i in view.observed.instances if i.pod is not None}
+    memory.tried = {uid: tried for uid, tried in memory.tried.items() if uid in present}
+    step = restarts.next_step(view, serving(view, memory), _lately(view, memory))
     if step is None:
         memory.retry_at.pop("restarts", None)
         return None
     # Members say so one after the other; which of them is first depends on all of them.
-    round_ = timedelta(seconds=view.cluster.spec.patroni.sync_period_seconds)
-    since = memory.retry_at.setdefault("restarts", view.now + round_)
+    since = memory.retry_at.setdefault("restarts", view.now + _round(view))
     if view.now < since:
         wait = Wait("every member has to say first what waits", (since - view.now).total_seconds())
     elif isinstance(step, Wait):
@@ -137,14 +134,29 @@ async def _restart(ctx: Context, view: View, memory: Memory) -> Wait | None:
 
 async def _restart_on(ctx: Context, view: View, memory: Memory, step: restarts.Reload) -> Wait:
     live = await _live(ctx, view)
-    if restarts.next_step(live, serving(live, memory), memory.tried) != step:
+    if restarts.next_step(live, serving(live, memory), _lately(live, memory)) != step:
         return Wait("the cluster has changed meanwhile", SOON)
     instance = _named(live, step.instance)
     done = Wait(f"{instance.pod_name} has been restarted", rollout.SECONDS)
     wait = await _with_clients(memory, view, partial(handover.restart, ctx, live, instance), done)
     if wait is done:
-        memory.tried[step.uid] = instance.member.pending
+        before, pending, now = memory.tried.get(step.uid), instance.member.pending, ctx.clock()
+        times = before.times + 1 if before is not None and before.pending == pending else 1
+        memory.tried[step.uid] = Tried(pending, times, now + RETRY * 4 ** min(times - 1, 3))
+        if instance.is_primary:
+            # The replicas come back to it, and must have heard from it what they may have less of.
+            memory.retry_at["restarts"] = now + _round(view) + REJOIN
     return wait
+
+
+def _lately(view: View, memory: Memory) -> dict[str, restarts.Pending]:
+    """What PostgreSQL has been restarted for in vain, so far; by UID of the pod."""
+    return {uid: tried.pending for uid, tried in memory.tried.items() if view.now < tried.until}
+
+
+def _round(view: View) -> timedelta:
+    """After this time every member of Patroni has looked again."""
+    return timedelta(seconds=view.cluster.spec.patroni.sync_period_seconds)
 
 
 async def _with_clients(memory: Memory, view: View, work: Callable[[], Awaitable[None]], done: Wait) -> Wait:

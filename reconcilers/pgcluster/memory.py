@@ -10,6 +10,16 @@ from typing import NamedTuple
 from pgoperator.postgres.sql import Facts
 
 
+class Tried(NamedTuple):
+    """A restart of PostgreSQL that a member has had for its parameters."""
+
+    pending: tuple[tuple[str, str, str], ...]
+    """What waited for it."""
+    times: int
+    until: datetime
+    """Not before then again for the same."""
+
+
 class Asked(NamedTuple):
     """What became of a switchover that a person asked for."""
 
@@ -55,7 +65,7 @@ class Memory:
     retry_at: dict[str, datetime] = field(default_factory=dict)
     """By act: not before then again."""
     change: Change = NO_CHANGE
-    tried: dict[str, tuple[tuple[str, str, str], ...]] = field(default_factory=dict)
-    """By UID of a pod: what waited for the restart that PostgreSQL has had in it."""
+    tried: dict[str, Tried] = field(default_factory=dict)
+    """By UID of a pod."""
     held_up: str = ""
     """Why the primary could not be changed or restarted when that was last tried."""

@@ -19,6 +19,8 @@ SECONDS = 60
 # Longer than a healthy start takes: what does not serve after it is not going to.
 PATIENCE = timedelta(minutes=10)
 
+NOT_TAKEN_IN = "Kubernetes has not yet taken in the new template"
+
 
 @dataclass(frozen=True, slots=True)
 class Restart:
@@ -62,6 +64,9 @@ def _hindrance(view: View, planned: list[Instance], serving: frozenset[str]) -> 
     absent = [i.pod_name for i in planned if i.name not in serving]
     if absent:
         return Wait(f"{', '.join(absent)} must serve before another instance is restarted", SECONDS)
+    if not all(is_taken_in(i) for i in planned):
+        # Which of them have to change is not known yet, and so is not whether the primary has to.
+        return Wait(NOT_TAKEN_IN, SECONDS)
     if len(planned) < len(view.observed.instances):
         return Wait("instances are removed first", SECONDS)
     return Wait("there is no primary", SECONDS) if view.observed.primary is None else None
@@ -128,7 +133,7 @@ def progress(view: View) -> str:
             f"{len(names) - len(late)} of {len(names)} instances have the new template; not {', '.join(late)}"
         )
     if not all(is_taken_in(i) for i in planned):
-        return "Kubernetes has not yet taken in the new template"
+        return NOT_TAKEN_IN
     return ""
 
 

@@ -1,7 +1,8 @@
 """Runs inside a client pod: insert numbered rows, a new connection for each, and log what became of each.
 
-Usage: writer.py FOLDER TABLE [SECONDS]; the URI comes by standard input. FOLDER/log gets a line for each attempt:
-number, start, end (monotonic seconds), "ok" or the error. The file FOLDER/stop ends it; FOLDER/done says so.
+Usage: writer.py FOLDER TABLE [SECONDS]; the URI comes by standard input. FOLDER/log gets a line for each
+attempt: number, start, end (monotonic seconds), "ok" or the error. The file FOLDER/stop ends it; FOLDER/done
+says so.
 One attempt is given up after 3 s, as an impatient client does, or after SECONDS.
 """
 
