@@ -59,7 +59,6 @@ def test_what_is_set_is_named_with_its_place():
         "spec.instances[1].env",
         "spec.instances[1].sidecars",
         "spec.logcollector",
-        "spec.pause",
         "spec.pmm",
         "spec.tls",
     ]
