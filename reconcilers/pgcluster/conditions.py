@@ -104,7 +104,7 @@ def _summary(view: View, outcome: Outcome, missing: list[str]) -> list[Finding]:
     reason = problem.reason if problem else reason
     text = "; ".join([problem.message, *(m for m in missing if m != problem.message)] if problem else missing)
     waiting = outcome.change.rolling or "; ".join(outcome.waits) or text
-    stalled = _has_stalled(view, problem)
+    stalled = _has_stalled(view, problem, _last_step(view) if rolling else None)
     if stalled and problem is None:
         reason, text = "Stalled", f"no progress for {int(PATIENCE.total_seconds() // 60)} minutes: {text}"
     served_before = bool(view.observed.system_identifier) and view.cluster.status.state is not None
@@ -146,13 +146,20 @@ def _told_before(view: View, change: Change) -> Asked | None:
     return Asked(change.carried_out, said.status == "True", said.reason, said.message)
 
 
-def _has_stalled(view: View, problem: Problem | None) -> bool:
+def _last_step(view: View) -> datetime | None:
+    """When the youngest pod of an instance was made: a rolling change may take long, but not between two."""
+    made = [i.pod["metadata"].get("creationTimestamp") for i in view.observed.instances if i.pod is not None]
+    return max((datetime.fromisoformat(one) for one in made if one), default=None)
+
+
+def _has_stalled(view: View, problem: Problem | None, last_step: datetime | None) -> bool:
     """Whether work has gone on for too long; a changed spec, or a mended problem, begins anew."""
     progressing = view.cluster.status.condition("Progressing")
     if progressing is None:
         return False
     if progressing.status == "True":
-        return view.now - progressing.last_transition_time > PATIENCE
+        since = max(progressing.last_transition_time, last_step or progressing.last_transition_time)
+        return view.now - since > PATIENCE
     if progressing.reason == SETTLED or progressing.observed_generation != view.cluster.metadata.generation:
         return False
     return problem is not None or progressing.reason == "Stalled"

@@ -90,31 +90,27 @@ def _is_up(pod: Manifest) -> bool:
     return "deletionTimestamp" not in pod["metadata"] and found.get("Ready") == "True"
 
 
-def test_parameters_that_need_a_restart_take_effect_without_one_of_a_pod(
-    cluster: Cluster, client: Client
+@pytest.mark.parametrize(("name", "value"), [("max_connections", 107), ("max_wal_senders", 8)])
+def test_a_parameter_that_needs_a_restart_takes_effect_without_one_of_a_pod(
+    cluster: Cluster, client: Client, name: str, value: int
 ) -> None:
-    """One of them grows and one shrinks: of those, a replica must have at least what the primary has."""
+    """One grows and one shrinks: of both, a replica must have at least what the primary has."""
     pods, times = cluster.restarts(), started(cluster)
-    with Writer(client, cluster, "parameters", 30) as writer:
+
+    def change(spec: Manifest) -> None:
+        configuration = spec.setdefault("patroni", {}).setdefault("dynamicConfiguration", {})
+        configuration.setdefault("postgresql", {}).setdefault("parameters", {})[name] = value
+
+    with Writer(client, cluster, name, 30) as writer:
         began = time.monotonic()
-        parameters = {"max_connections": 107, "max_wal_senders": 8}
-        cluster.change(
-            lambda spec: spec.setdefault("patroni", {}).update(
-                dynamicConfiguration={"postgresql": {"parameters": parameters}}
-            )
-        )
-        for name, value in parameters.items():
-            for pod in times:
-                until(
-                    f"{name} on {pod}",
-                    lambda p=pod, n=name, v=value: cluster.psql(f"SHOW {n}", p) == str(v),
-                    180,
-                    cluster.explain,
-                    1,
-                )
+        cluster.change(change)
+        for pod in times:
+            shown = f"SHOW {name}"
+            holds = f"{name} holds on {pod}"
+            until(holds, lambda p=pod, q=shown: cluster.psql(q, p) == str(value), 180, cluster.explain, 1)
         until("nothing waits", lambda: cluster.condition("PendingRestart") == {}, 60, cluster.explain, 1)
         cluster.wait_ready(60)
-        judged(cluster, writer, "parameters that need a restart", began)
+        judged(cluster, writer, f"a restart for {name}", began)
     assert cluster.restarts() == pods, "a pod or a container restarted"
     assert all(times[pod] != time for pod, time in started(cluster).items())
 
