@@ -58,8 +58,12 @@ def serving(view: View, memory: Memory) -> frozenset[str]:
 
 async def _asked(ctx: Context, view: View, memory: Memory) -> Wait | None:
     """A switchover that a person asks for."""
+    change, last = memory.change, memory.asked
+    if last is not None and last.value == switchover.wanted(view):
+        # The store may not show yet what the status has been told.
+        memory.change = replace(change, carried_out=last.value, timeline=None, asked=last)
+        return None
     step = switchover.decide(view, serving(view, memory))
-    change = memory.change
     if step is None:
         return None
     if isinstance(step, switchover.Begin):
@@ -71,13 +75,15 @@ async def _asked(ctx: Context, view: View, memory: Memory) -> Wait | None:
         if step.status:
             memory.change = replace(memory.change, carried_out=step.value, timeline=None)
         return None
-    asked = Asked(step.value, True, "Done", f"{step.candidate.pod_name} is the primary")
+    memory.asked = Asked(step.value, True, "Done", f"{step.candidate.pod_name} is the primary")
     try:
         await (handover.fail_over if step.failover else handover.switch)(ctx, view, step.candidate)
     except OperatorError as error:
-        asked = Asked(step.value, False, "Failed", f"{error}; a new value of the annotation tries again")
+        memory.asked = Asked(
+            step.value, False, "Failed", f"{error}; a new value of the annotation tries again"
+        )
         log.warning("no switchover", error=str(error))
-    memory.change = replace(change, carried_out=step.value, timeline=None, asked=asked)
+    memory.change = replace(change, carried_out=step.value, timeline=None, asked=memory.asked)
     return Wait("the switchover settles", SOON)
 
 
@@ -94,6 +100,8 @@ async def _roll(ctx: Context, view: View, memory: Memory) -> Wait | None:
 async def _roll_on(
     ctx: Context, view: View, memory: Memory, step: rollout.Restart | rollout.HandOver
 ) -> Wait:
+    if isinstance(step, rollout.HandOver) and (wait := _not_yet(memory, view)):
+        return wait
     live = await _live(ctx, view)
     if rollout.next_step(live, serving(live, memory)) != step:
         return Wait("the cluster has changed meanwhile", SOON)
@@ -133,6 +141,8 @@ async def _restart(ctx: Context, view: View, memory: Memory) -> Wait | None:
 
 
 async def _restart_on(ctx: Context, view: View, memory: Memory, step: restarts.Reload) -> Wait:
+    if wait := _not_yet(memory, view):
+        return wait
     live = await _live(ctx, view)
     if restarts.next_step(live, serving(live, memory), _lately(live, memory)) != step:
         return Wait("the cluster has changed meanwhile", SOON)
@@ -159,11 +169,14 @@ def _round(view: View) -> timedelta:
     return timedelta(seconds=view.cluster.spec.patroni.sync_period_seconds)
 
 
-async def _with_clients(memory: Memory, view: View, work: Callable[[], Awaitable[None]], done: Wait) -> Wait:
-    """Do what clients notice; what was refused is tried again after a while, and why is said until then."""
+def _not_yet(memory: Memory, view: View) -> Wait | None:
+    """What was refused is tried again after a while, and why is said until then."""
     due = memory.retry_at.get("primary", view.now)
-    if view.now < due:
-        return Wait(memory.held_up, (due - view.now).total_seconds())
+    return Wait(memory.held_up, (due - view.now).total_seconds()) if view.now < due else None
+
+
+async def _with_clients(memory: Memory, view: View, work: Callable[[], Awaitable[None]], done: Wait) -> Wait:
+    """Do what clients notice."""
     try:
         await work()
     except OperatorError as error:

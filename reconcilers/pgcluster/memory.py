@@ -67,5 +67,7 @@ class Memory:
     change: Change = NO_CHANGE
     tried: dict[str, Tried] = field(default_factory=dict)
     """By UID of a pod."""
+    asked: Asked | None = None
+    """The last switchover on request that was tried."""
     held_up: str = ""
     """Why the primary could not be changed or restarted when that was last tried."""

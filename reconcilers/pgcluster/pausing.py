@@ -52,8 +52,7 @@ def replicas(view: View, name: str) -> int:
     primary = view.observed.primary.name if view.observed.primary is not None else last
     if name != primary:
         return 0
-    alone = all(i.pod is None for i in view.observed.instances if i.name != name)
-    return 0 if alone and last == name else _present(view, name)
+    return 0 if last == name and _is_alone(view, name) else _present(view, name)
 
 
 def pooler_replicas(view: View, wanted: int) -> int:
@@ -77,26 +76,24 @@ def left(view: View) -> list[str]:
 async def act(ctx: Context, view: View) -> Wait | None:
     """Mark the volume of the primary before it stops; take the mark off once a primary is there again."""
     primary, observed = view.observed.primary, view.observed
-    if not view.paused:
-        if primary is not None:
-            for claim in observed.volumes:
-                if labels.PAUSED_PRIMARY in annotations_of(claim):
-                    await _mark(ctx, view, name_of(claim), None)
+    last = marked(observed.volumes)
+    if view.paused:
+        if primary is not None and last != primary.name and _is_alone(view, primary.name):
+            await _mark(ctx, view, naming.instance_volume(primary.name), view.now.isoformat())
         return None
-    others = [
-        i for i in observed.instances if i.pod is not None and (primary is None or i.name != primary.name)
-    ]
-    if (
-        primary is not None
-        and not others
-        and not observed.pooler_pods
-        and marked(observed.volumes) != primary.name
-    ):
-        for claim in observed.volumes:
-            if labels.PAUSED_PRIMARY in annotations_of(claim):
-                await _mark(ctx, view, name_of(claim), None)
-        await _mark(ctx, view, naming.instance_volume(primary.name), view.now.isoformat())
+    if last and primary is None:
+        why = f"{naming.instance_volume(last)} has the annotation {labels.PAUSED_PRIMARY}"
+        return Wait(f"{naming.pod(last)} was the last primary and starts first: {why}", 60)
+    for claim in observed.volumes:
+        if labels.PAUSED_PRIMARY in annotations_of(claim):
+            await _mark(ctx, view, name_of(claim), None)
     return None
+
+
+def _is_alone(view: View, name: str) -> bool:
+    """Whether no other pod of a database or of pgBouncer is left."""
+    others = (i.pod for i in view.observed.instances if i.name != name)
+    return not view.observed.pooler_pods and all(pod is None for pod in others)
 
 
 async def _mark(ctx: Context, view: View, claim: str, value: str | None) -> None:

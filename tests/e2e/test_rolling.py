@@ -28,7 +28,7 @@ def cluster(new_cluster: Callable[..., Cluster]) -> Cluster:
     manifest["spec"]["proxy"]["pgBouncer"]["config"] = {"global": {"pool_mode": "transaction"}}
     made = new_cluster(manifest)
     made.apply()
-    made.wait_ready()
+    made.wait_ready(300)
     return made
 
 
@@ -81,8 +81,6 @@ def test_a_new_template_restarts_each_pod_once_and_fails_no_transaction(
         assert database["resources"]["requests"] == {"memory": "96Mi"}
     assert max(down) <= 1, "more than one instance was down"
     assert cluster.primary_name() != old, "the primary changed by a switchover, before its pod was deleted"
-    events = cluster.kubectl.run("get", "events", "--field-selector=reason=Killing", "--output=name")
-    assert events is not None
 
 
 def _is_up(pod: Manifest) -> bool:
