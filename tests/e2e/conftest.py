@@ -29,6 +29,7 @@ FAULTS = {
     "test_interrupted",
     "test_restore",
     "test_restore_new",
+    "test_rolling",
 }
 
 
