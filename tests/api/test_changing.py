@@ -96,6 +96,9 @@ async def world(client: Client, namespace: str) -> World:
 
 async def roll(world: World, ctx: Context, one: View) -> Memory:
     memory = Memory()
+    # All of them have been seen to follow, where that is remembered.
+    following: set[str] = getattr(memory, "following", set())
+    following |= {i.pod["metadata"]["uid"] for i in one.observed.instances if i.pod is not None}
     assert isinstance(await changing.act(ctx, one, memory, written=False), Wait)
     assert memory.change.rolling
     return memory

@@ -12,7 +12,7 @@ import pytest
 
 from pgoperator import naming
 from tests.support.clients import Client
-from tests.support.clusters import Cluster, example
+from tests.support.clusters import Cluster, example, small
 from tests.support.kubectl import Manifest, until
 from tests.support.tell import tell
 from tests.support.workload import Report, Writer
@@ -208,3 +208,30 @@ def test_a_pause_keeps_the_data(cluster: Cluster, client: Client) -> None:
     until("the answer", lambda: client.sql(uri, "SELECT count(*) FROM paused") == "100", 30, cluster.explain)
     claim = cluster.kubectl.get("pvc", naming.instance_volume(primary.removesuffix("-0")))
     assert "pgv2.percona.com/paused-primary" not in claim["metadata"]["annotations"]
+
+
+def test_one_instance_with_sessions_changes_too(new_cluster: Callable[..., Cluster], client: Client) -> None:
+    """With session pooling a session that stays open holds nothing up, and an unmanaged cluster stays."""
+    cluster = new_cluster(small("single"))
+    cluster.apply()
+    cluster.wait_ready(300)
+    script = 'read -r uri; (echo "SELECT 1;"; sleep 120) | psql -qAt -d "$uri" >/tmp/session 2>&1 &'
+    client.run("bash", "-c", script, stdin=cluster.credentials()["pgbouncer-uri"] + "\n")
+    until(
+        "the session is open", lambda: client.run("cat", "/tmp/session").strip() == "1", 30, cluster.explain
+    )
+    configuration = {"postgresql": {"parameters": {"max_connections": 107}}}
+    cluster.change(lambda spec: spec.setdefault("patroni", {}).update(dynamicConfiguration=configuration))
+    [pod] = uids(cluster)
+    until("the restart", lambda: cluster.psql("SHOW max_connections", pod) == "107", 180, cluster.explain, 1)
+
+    cluster.change(lambda spec: spec.update(unmanaged=True))
+    until("it is told", lambda: cluster.condition("Progressing")["reason"] == "Paused", 30, cluster.explain)
+    before = uids(cluster)
+    resources = {"requests": {"memory": "96Mi"}}
+    cluster.change(lambda spec: spec["instances"][0].update(resources=resources))
+    time.sleep(5)
+    assert uids(cluster) == before
+    cluster.change(lambda spec: spec.pop("unmanaged"))
+    until("another pod", lambda: not set(uids(cluster).values()) & set(before.values()), 120, cluster.explain)
+    cluster.wait_ready(180)
