@@ -45,18 +45,18 @@ async def switch(ctx: Context, view: View, candidate: Instance) -> None:
     await _checkpoint(ctx, view, primary)
     async with _held(ctx, view):
         # The primary's own Patroni acts at once, anybody else's waits for its next round.
-        await _promote(ctx, view, candidate, _address(view, primary), body)
+        await _promote(ctx, view, candidate, address(view, primary), body)
 
 
 async def fail_over(ctx: Context, view: View, candidate: Instance) -> None:
     """Make a replica the primary without the primary's help."""
     body = {"candidate": candidate.pod_name}
-    await _promote(ctx, view, candidate, _address(view, candidate), body)
+    await _promote(ctx, view, candidate, address(view, candidate), body)
 
 
 async def restart(ctx: Context, view: View, instance: Instance) -> None:
     """Restart PostgreSQL in its container, if its parameters still wait for that."""
-    words = pods.script("patroni.sh", _address(view, instance), "restart", '{"restart_pending": true}')
+    words = pods.script("patroni.sh", address(view, instance), "restart", '{"restart_pending": true}')
     if not instance.is_primary:
         await _ask(ctx, view, instance, words)
         return
@@ -139,5 +139,10 @@ async def checkpoint(ctx: Context, view: View, primary: Instance) -> None:
         log.warning("no checkpoint before the restart", pod=primary.pod_name, error=str(error))
 
 
-def _address(view: View, instance: Instance) -> str:
-    return f"{naming.pod_host(instance.name, view.name)}:{view.cluster.spec.patroni.port}"
+def address(view: View, instance: Instance) -> str:
+    """Where the instance's Patroni listens; a pod may be of a time when the CR had another port."""
+    containers = (instance.pod or {}).get("spec", {}).get("containers", [])
+    ports = [port for container in containers for port in container.get("ports", [])]
+    found = (p["containerPort"] for p in ports if p.get("name") == naming.PATRONI_PORT_NAME)
+    port = next(found, view.cluster.spec.patroni.port)
+    return f"{naming.pod_host(instance.name, view.name)}:{port}"

@@ -215,7 +215,8 @@ def test_one_instance_with_sessions_changes_too(new_cluster: Callable[..., Clust
     cluster = new_cluster(small("single"))
     cluster.apply()
     cluster.wait_ready(300)
-    script = 'read -r uri; (echo "SELECT 1;"; sleep 120) | psql -qAt -d "$uri" >/tmp/session 2>&1 &'
+    talk = '(echo "SELECT 1;"; sleep 120) | psql -qAt -d "$uri"'
+    script = f"read -r uri; {{ {talk}; }} >/tmp/session 2>&1 </dev/null &"
     client.run("bash", "-c", script, stdin=cluster.credentials()["pgbouncer-uri"] + "\n")
     until(
         "the session is open", lambda: client.run("cat", "/tmp/session").strip() == "1", 30, cluster.explain

@@ -8,10 +8,10 @@ import pytest
 from pgoperator import labels
 from pgoperator.kube.manifest import Manifest
 from reconcilers.pgcluster import switchover
-from reconcilers.pgcluster.handover import is_strict
+from reconcilers.pgcluster.handover import address, is_strict
 from reconcilers.pgcluster.memory import Asked
 from reconcilers.pgcluster.switchover import Begin, Go
-from reconcilers.pgcluster.view import Restoring, View
+from reconcilers.pgcluster.view import Instance, Restoring, View
 from tests.support.views import view
 from tests.unit.pgcluster.observed import bootstrapped, instance_pod, leader, stateful_set
 
@@ -119,3 +119,12 @@ def test_whether_transactions_can_be_waited_for(config: Manifest, strict: bool) 
     pooler = view(proxy={"pgBouncer": {"config": config}}).cluster.spec.pg_bouncer
     assert pooler is not None
     assert is_strict(pooler) is strict
+
+
+def test_a_pod_is_asked_at_the_port_that_it_has() -> None:
+    """While the port changes, the primary still listens on the old one."""
+    one = view(patroni={"port": 9008})
+    ports = [{"name": "postgres", "containerPort": 5432}, {"name": "patroni", "containerPort": 8008}]
+    pod = instance_pod(A) | {"spec": {"containers": [{"name": "database", "ports": ports}]}}
+    assert address(one, Instance(A, "instance1", pod=pod)) == f"{A}-0.cluster1-pods:8008"
+    assert address(one, Instance(A, "instance1")) == f"{A}-0.cluster1-pods:9008"
