@@ -127,14 +127,13 @@ def progress(view: View) -> str:
     """How far a change of templates is, as a sentence; "" when there is none."""
     names = {p.name for p in view.planned}
     planned = [i for i in view.observed.instances if i.name in names]
-    late = [i.pod_name for i in planned if differs(i)]
-    if late:
-        return (
-            f"{len(names) - len(late)} of {len(names)} instances have the new template; not {', '.join(late)}"
-        )
     if not all(is_taken_in(i) for i in planned):
         return NOT_TAKEN_IN
-    return ""
+    late = [i.pod_name for i in planned if differs(i)]
+    if not late:
+        return ""
+    new = f"{len(names) - len(late)} of {len(names)} instances have the new template"
+    return f"{new}; not {', '.join(late)}"
 
 
 def best(view: View, planned: list[Instance], primary: Instance) -> Instance | None:

@@ -162,6 +162,16 @@ def test_a_transaction_that_does_not_end_keeps_the_primary(cluster: Cluster, cli
     assert client.sql(uri, "SELECT 1") == "1", "pgBouncer was not resumed"
 
 
+def test_pgbouncer_goes_on_by_itself(cluster: Cluster, client: Client) -> None:
+    """As if the operator had died after it had pgBouncer hold its clients."""
+    held = ("bash", f"{naming.SCRIPTS_PATH}/pgbouncer-hold.sh", "hold", "5432", "3", "4")
+    for pod in cluster.poolers():
+        said = cluster.kubectl.exec(str(pod["metadata"]["name"]), *held, container="pgbouncer")
+        assert said.strip() == "drained"
+    uri = cluster.credentials()["pgbouncer-uri"]
+    assert client.sql(uri, "SELECT 1", PGCONNECT_TIMEOUT="50") == "1"
+
+
 def test_a_template_that_breaks_stops_at_the_first_replica(cluster: Cluster, client: Client) -> None:
     cluster.wait_ready(60)
     before, primary = uids(cluster), cluster.primary_name()
