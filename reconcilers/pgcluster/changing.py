@@ -26,8 +26,12 @@ from reconcilers.pgcluster.view import Instance, Member, View
 
 log = structlog.get_logger(__name__)
 
-# After the primary could not be changed: long enough not to hold clients back all the time.
+# After clients have been held back in vain: they shall not be so all the time.
 RETRY = timedelta(seconds=60)
+# After Patroni had nobody to take over: a replica that has just restarted may be slow to answer.
+SOONER = timedelta(seconds=15)
+# For a switchover on request: half a minute in all, for as long as a person may still watch.
+ATTEMPTS, AGAIN = 3, timedelta(seconds=5)
 # A replica that has lost its stream asks for it again every five seconds.
 REJOIN = timedelta(seconds=6)
 # Until the store shows what was done; events are usually sooner.
@@ -75,14 +79,31 @@ async def _asked(ctx: Context, view: View, memory: Memory) -> Wait | None:
         if step.status:
             memory.change = replace(memory.change, carried_out=step.value, timeline=None)
         return None
+    return await _carry_out(ctx, view, memory, step)
+
+
+async def _carry_out(ctx: Context, view: View, memory: Memory, step: switchover.Go) -> Wait:
+    """Switch over; a moment in which it cannot be gets a few more, and then it is done with."""
+    change = memory.change
+    if view.now < (due := memory.retry_at.get("asked", view.now)):
+        asked = Asked(step.value, False, "Retrying", memory.held_up)
+        memory.change = replace(change, asked=asked)
+        return Wait(asked.message, (due - view.now).total_seconds())
     memory.asked = Asked(step.value, True, "Done", f"{step.candidate.pod_name} is the primary")
     try:
         await (handover.fail_over if step.failover else handover.switch)(ctx, view, step.candidate)
     except OperatorError as error:
+        log.warning("no switchover", error=str(error))
+        memory.attempts += 1
+        if memory.attempts < ATTEMPTS:
+            memory.asked, memory.held_up = None, str(error)
+            memory.retry_at["asked"] = ctx.clock() + AGAIN
+            memory.change = replace(change, asked=Asked(step.value, False, "Retrying", str(error)))
+            return Wait(str(error), AGAIN.total_seconds())
         memory.asked = Asked(
             step.value, False, "Failed", f"{error}; a new value of the annotation tries again"
         )
-        log.warning("no switchover", error=str(error))
+    memory.attempts = 0
     memory.change = replace(change, carried_out=step.value, timeline=None, asked=memory.asked)
     return Wait("the switchover settles", SOON)
 
@@ -108,7 +129,7 @@ async def _roll_on(
     if isinstance(step, rollout.HandOver):
         work = partial(handover.switch, ctx, live, _named(live, step.candidate))
         done = Wait(f"{step.candidate} takes over from {step.primary}", SOON)
-        return await _with_clients(memory, view, work, done)
+        return await _with_clients(ctx, memory, work, done)
     if step.is_primary:
         await handover.checkpoint(ctx, live, _named(live, step.instance))
     pod = naming.pod(step.instance)
@@ -148,7 +169,7 @@ async def _restart_on(ctx: Context, view: View, memory: Memory, step: restarts.R
         return Wait("the cluster has changed meanwhile", SOON)
     instance = _named(live, step.instance)
     done = Wait(f"{instance.pod_name} has been restarted", rollout.SECONDS)
-    wait = await _with_clients(memory, view, partial(handover.restart, ctx, live, instance), done)
+    wait = await _with_clients(ctx, memory, partial(handover.restart, ctx, live, instance), done)
     if wait is done:
         before, pending, now = memory.tried.get(step.uid), instance.member.pending, ctx.clock()
         times = before.times + 1 if before is not None and before.pending == pending else 1
@@ -175,15 +196,18 @@ def _not_yet(memory: Memory, view: View) -> Wait | None:
     return Wait(memory.held_up, (due - view.now).total_seconds()) if view.now < due else None
 
 
-async def _with_clients(memory: Memory, view: View, work: Callable[[], Awaitable[None]], done: Wait) -> Wait:
+async def _with_clients(
+    ctx: Context, memory: Memory, work: Callable[[], Awaitable[None]], done: Wait
+) -> Wait:
     """Do what clients notice."""
     try:
         await work()
     except OperatorError as error:
         log.warning("the primary stays as it is", error=str(error))
-        memory.held_up = f"{error}; tried again every {RETRY.total_seconds():.0f} s"
-        memory.retry_at["primary"] = view.now + RETRY
-        return Wait(memory.held_up, RETRY.total_seconds())
+        pause = RETRY if isinstance(error, handover.Busy) else SOONER
+        memory.held_up = f"{error}; tried again every {pause.total_seconds():.0f} s"
+        memory.retry_at["primary"] = ctx.clock() + pause
+        return Wait(memory.held_up, pause.total_seconds())
     memory.retry_at.pop("primary", None)
     return done
 

@@ -30,11 +30,13 @@ LIMIT = 10
 PATRONI_SECONDS = 40
 CHECKPOINT_SECONDS = 120
 
-BUSY = f"transactions at pgBouncer did not end within {DRAIN} s"
-
 
 class Refused(OperatorError):  # noqa: N818 - the name states the fact
     """The primary stays what it is; the message says why."""
+
+
+class Busy(Refused):
+    """Clients do not end their transactions."""
 
 
 async def switch(ctx: Context, view: View, candidate: Instance) -> None:
@@ -85,7 +87,7 @@ async def _held(ctx: Context, view: View) -> AsyncIterator[None]:
     try:
         answers = await _at_all(ctx, view, names, hold)
         if pooler is not None and is_strict(pooler) and any(a.strip() == "busy" for a in answers):
-            raise Refused(BUSY)
+            raise Busy(f"transactions at pgBouncer did not end within {DRAIN} s")
         yield
     finally:
         await _at_all(ctx, view, names, ("release",))

@@ -69,5 +69,7 @@ class Memory:
     """By UID of a pod."""
     asked: Asked | None = None
     """The last switchover on request that was tried."""
+    attempts: int = 0
+    """How often the present one was tried in vain."""
     held_up: str = ""
     """Why the primary could not be changed or restarted when that was last tried."""

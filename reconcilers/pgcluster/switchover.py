@@ -1,6 +1,6 @@
 """A switchover that a person asks for: by a new value of the annotation, once for each value. Pure.
 
-What cannot be is explained and waits for another spec. What has been tried is done with, also where it
+What cannot be is explained and waits for another spec. What has been tried is soon done with, also where it
 failed: a primary that changes hours later, when nobody expects it any more, would be worse. Before it begins,
 the status notes the timeline; if that has moved on, a predecessor of this operator has done the work.
 """

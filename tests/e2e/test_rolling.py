@@ -147,10 +147,10 @@ def _done(cluster: Cluster) -> str:
 def test_a_transaction_that_does_not_end_keeps_the_primary(cluster: Cluster, client: Client) -> None:
     uri = cluster.credentials()["pgbouncer-uri"]
     primary = cluster.primary_name()
-    script = "read -r uri; psql -qAt -d \"$uri\" -c 'BEGIN; SELECT pg_sleep(25); COMMIT' >/tmp/long 2>&1 &"
+    script = "read -r uri; psql -qAt -d \"$uri\" -c 'BEGIN; SELECT pg_sleep(90); COMMIT' >/tmp/long 2>&1 &"
     client.run("bash", "-c", script, stdin=uri + "\n")
     busy = (
-        "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(25)%' AND pid <> pg_backend_pid()"
+        "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(90)%' AND pid <> pg_backend_pid()"
     )
     until("the transaction runs", lambda: cluster.psql(busy) == "1", 30, cluster.explain)
     ask(cluster, "third")
@@ -160,6 +160,7 @@ def test_a_transaction_that_does_not_end_keeps_the_primary(cluster: Cluster, cli
     assert "did not end" in found["message"]
     assert cluster.primary_name() == primary
     assert client.sql(uri, "SELECT 1") == "1", "pgBouncer was not resumed"
+    cluster.psql(busy.replace("count(*)", "pg_terminate_backend(pid)"))
 
 
 def test_pgbouncer_goes_on_by_itself(cluster: Cluster, client: Client) -> None:
