@@ -30,8 +30,8 @@ log = structlog.get_logger(__name__)
 RETRY = timedelta(seconds=60)
 # After Patroni had nobody to take over: a replica that has just restarted may be slow to answer.
 SOONER = timedelta(seconds=15)
-# For a switchover on request: half a minute in all, for as long as a person may still watch.
-ATTEMPTS, AGAIN = 3, timedelta(seconds=5)
+# For a switchover on request: less than a minute in all, in which a person may still watch.
+ATTEMPTS, AGAIN = 4, timedelta(seconds=10)
 # A replica that has lost its stream asks for it again every five seconds.
 REJOIN = timedelta(seconds=6)
 # Until the store shows what was done; events are usually sooner.

@@ -119,7 +119,7 @@ def test_a_switchover_on_request(cluster: Cluster, client: Client) -> None:
     with Writer(client, cluster, "switchover", 30) as writer:
         began = time.monotonic()
         ask(cluster, "first", targetInstance=target.removesuffix("-0"))
-        until("it is carried out", lambda: _done(cluster) == "first", 60, cluster.explain)
+        until("it is carried out", lambda: _done(cluster) == "first", 120, cluster.explain)
         assert cluster.primary_name() == target
         cluster.wait_ready(90)
         judged(cluster, writer, "a switchover on request", began)
@@ -147,14 +147,14 @@ def _done(cluster: Cluster) -> str:
 def test_a_transaction_that_does_not_end_keeps_the_primary(cluster: Cluster, client: Client) -> None:
     uri = cluster.credentials()["pgbouncer-uri"]
     primary = cluster.primary_name()
-    script = "read -r uri; psql -qAt -d \"$uri\" -c 'BEGIN; SELECT pg_sleep(90); COMMIT' >/tmp/long 2>&1 &"
+    script = "read -r uri; psql -qAt -d \"$uri\" -c 'BEGIN; SELECT pg_sleep(240); COMMIT' >/tmp/long 2>&1 &"
     client.run("bash", "-c", script, stdin=uri + "\n")
     busy = (
-        "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(90)%' AND pid <> pg_backend_pid()"
+        "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(240)%' AND pid <> pg_backend_pid()"
     )
     until("the transaction runs", lambda: cluster.psql(busy) == "1", 30, cluster.explain)
     ask(cluster, "third")
-    until("it is told", lambda: _done(cluster) == "third", 90, cluster.explain)
+    until("it is told", lambda: _done(cluster) == "third", 180, cluster.explain)
     found = cluster.condition("Switchover")
     assert (found["status"], found["reason"]) == ("False", "Failed")
     assert "did not end" in found["message"]
