@@ -9,7 +9,8 @@
 #
 # By signals, because they need neither psql nor a password (https://www.pgbouncer.org/usage.html#signals).
 set -u
-mark=${HOLD_MARK:-/tmp/pgbouncer-hold}
+# Where spec.proxy.pgBouncer.paused holds it, it is paused already and stays so.
+mark=${HOLD_MARK:-/tmp/pgbouncer-hold} paused=${HOLD_PAUSED:-/tmp/pgbouncer-paused}
 
 # signal NAME: to pgBouncer, which shares the pod's processes with its supervisor.
 signal() {
@@ -20,6 +21,8 @@ signal() {
     done
     [ -n "${found-}" ] || { echo "there is no process pgbouncer" >&2; return 1; }
 }
+
+resume() { [ -e "$paused" ] || signal USR2; }
 
 # Whether a connection to the servers is open (01) or on its way (02); the addresses are hexadecimal.
 connected() {
@@ -36,13 +39,14 @@ connected() {
 
 case ${1-} in
 hold)
+    if [ -e "$paused" ]; then echo drained; exit 0; fi
     port=$2 drain=$3 limit=$4 token=$BASHPID-$RANDOM
     echo "$token" >"$mark" || exit 1
     # Before the pause begins: nothing may come between them. A later hold, or a release, takes the mark away.
     {
         sleep "$limit"
         read -r now 2>/dev/null <"$mark"
-        if [ "${now-}" = "$token" ]; then signal USR2; rm -f "$mark"; fi
+        if [ "${now-}" = "$token" ]; then resume; rm -f "$mark"; fi
     } </dev/null >/dev/null 2>&1 &
     signal USR1 || { rm -f "$mark"; exit 1; }
     end=$((SECONDS + drain))
@@ -56,7 +60,7 @@ hold)
     ;;
 release)
     rm -f "$mark"
-    signal USR2
+    resume
     ;;
 *)
     echo "usage: pgbouncer-hold.sh hold PORT DRAIN LIMIT | release" >&2

@@ -53,6 +53,7 @@ class Pooler:
     def hold(self, *words: str) -> subprocess.CompletedProcess[str]:
         environment = os.environ | {
             "HOLD_MARK": str(self.folder / "mark"),
+            "HOLD_PAUSED": str(self.folder / "paused"),
             "HOLD_NET": str(self.folder),
             "HOLD_PROCESS": self.name,
         }
@@ -117,6 +118,22 @@ def test_without_a_pgbouncer_nothing_is_held(pooler):
     assert answer.returncode == 1
     assert "no process" in answer.stderr
     assert not (pooler.folder / "mark").exists()
+
+
+def test_what_its_author_has_paused_stays_paused(pooler):
+    (pooler.folder / "paused").touch()
+    assert pooler.hold("hold", "5432", "1", "1").stdout == "drained\n"
+    assert pooler.hold("release").returncode == 0
+    time.sleep(1.5)
+    assert pooler.said == ["ready"]
+
+
+def test_a_pause_that_comes_meanwhile_stays(pooler):
+    pooler.hold("hold", "5432", "1", "1")
+    (pooler.folder / "paused").touch()
+    assert pooler.hold("release").returncode == 0
+    time.sleep(1.5)
+    assert pooler.said == ["ready", "SIGUSR1"]
 
 
 def test_other_words_are_refused(pooler):
