@@ -51,6 +51,12 @@ GENERATED = PERCONA + "generated"
 POOLER = PERCONA + "pgbouncer-state"
 # On a data volume: when its instance was stopped as the primary of a cluster that was deleted.
 LAST_PRIMARY = PERCONA + "last-primary"
+# On a data volume: its instance was the primary when the cluster was paused, and starts first.
+PAUSED_PRIMARY = PERCONA + "paused-primary"
+# On a cluster: a new value asks for a switchover, under either prefix.
+TRIGGER_SWITCHOVER = "trigger-switchover"
+# What tells a StatefulSet's pods of one template from those of another.
+REVISION = "controller-revision-hash"
 
 # On a PerconaPGBackup: its Job, and why it was taken (manual, replica-create or scheduled).
 BACKUP_JOB_NAME = PERCONA + "pgbackrest-backup-job-name"

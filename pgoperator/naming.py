@@ -79,6 +79,11 @@ def patroni_config(cluster: str) -> str:
     return f"{cluster}-ha-config"
 
 
+def patroni_sync(cluster: str) -> str:
+    """Endpoints in which Patroni keeps the list of its synchronous members."""
+    return f"{cluster}-ha-sync"
+
+
 def primary(cluster: str) -> str:
     """Service (and Endpoints) under which clients reach the primary."""
     return f"{cluster}-primary"

@@ -31,8 +31,6 @@ IGNORED: tuple[str, ...] = (
     "spec.instances[].initContainer",
     "spec.logcollector",
     "spec.logicalReplicas",
-    "spec.patroni.switchover",
-    "spec.pause",
     "spec.pmm.runtimeClassName",
     "spec.proxy.pgBouncer.containers",
     "spec.standby",

@@ -6,7 +6,8 @@ Reading order, which is that of a pass:
   shall be, what they need;
 * `steps`: `access`, `services`, `configuration`, `repository`, `instances`, `pgbouncer`, `disruption`, each a
   pure function from the `view` to manifests, with `pods` for what their pods share;
-* acts, which change what is not a manifest: `patroni`, `databases`, `scaling`, `stanza`;
+* acts, which change what is not a manifest: `patroni`, `databases`, `scaling`, `changing`, `stanza`;
+* what `changing` carries out: `rollout`, `restarts`, `switchover` decide, `handover` does; `pausing`;
 * `status` and `problems`: what is told of it; `deletion`: the end; `watches`: what wakes a pass.
 
 `controller` puts them together.

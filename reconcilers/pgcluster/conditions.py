@@ -10,7 +10,8 @@ from pgoperator.api.cluster import PGCluster
 from pgoperator.api.ignored import ignored_fields
 from pgoperator.api.status import PGClusterStatus
 from pgoperator.kube.manifest import Manifest
-from reconcilers.pgcluster import archive, claims, configuration, consent, pmm
+from reconcilers.pgcluster import archive, claims, configuration, consent, pausing, pmm
+from reconcilers.pgcluster.memory import NO_CHANGE, Asked, Change
 from reconcilers.pgcluster.problems import Problem
 from reconcilers.pgcluster.view import View, is_ready
 
@@ -22,6 +23,7 @@ TLS = "TLSSecrets"
 """How the reasons begin that concern certificates."""
 TLS_READY = "TLSSecretsReady"
 PAUSED = "PGBouncerPaused"
+ROLLING = "RollingUpdate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,8 @@ class Outcome:
     """What is not as it should be with the extensions."""
     book: archive.Book = archive.NO_BACKUPS
     """The backups and their schedules."""
+    change: Change = NO_CHANGE
+    """What is being changed about a cluster that runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,28 +81,39 @@ def findings(view: View, outcome: Outcome, missing: list[str], volumes: Sequence
                 "a pgBouncer pod is ready" if available else "no pgBouncer pod is ready",
             )
         )
-        found += _paused(view, outcome.poolers)
-    pending = [i.pod_name for i in view.observed.instances if i.member.pending_restart]
-    if pending:
-        message = f"parameters wait for a restart of {', '.join(pending)}"
-        found.append(Finding("PendingRestart", True, "ParametersChanged", message))
-    if changing := claims.resizing(volumes):
-        message = "; ".join(sentence for _, sentence in changing)
-        found.append(Finding("PersistentVolumeResizing", True, changing[0][0], message))
+        found += _held_back(view, outcome.poolers)
     found += [Finding(*fact) for fact in pmm.facts(view)]
     if outcome.access_is_current or outcome.extensions is not None:
         wrong = outcome.extensions
         told = wrong or Problem("AllInstalled", "every extension is as spec.extensions says")
         found.append(Finding("ExtensionsReady", wrong is None, told.reason, told.message))
-    if view.restoring is not None:
-        message = f"restore {view.restoring.name} is at {view.restoring.phase}"
-        found.append(Finding("PGBackRestoreProgressing", True, view.restoring.phase, message))
+    found += _changes(view, outcome, volumes)
     ignored, overridden = ignored_fields(view.manifest), configuration.overridden(view)
     if ignored or overridden:
         parts = [f"accepted, but not acted on by this version: {', '.join(ignored)}"] if ignored else []
         parts += [f"decided by the operator: {', '.join(overridden)}"] if overridden else []
         reason = "NotImplemented" if ignored else "Overridden"
         found.append(Finding("FieldsIgnored", True, reason, "; ".join(parts)))
+    return found
+
+
+def _changes(view: View, outcome: Outcome, volumes: Sequence[Manifest]) -> list[Finding]:
+    """What is being changed, or waits for it; nothing in a settled cluster."""
+    found = []
+    pending = [i.pod_name for i in view.observed.instances if i.member.pending_restart]
+    if pending:
+        message = f"parameters wait for a restart of {', '.join(pending)}"
+        message += f": {outcome.change.restarting}" if outcome.change.restarting else ""
+        found.append(Finding("PendingRestart", True, "ParametersChanged", message))
+    if changing := claims.resizing(volumes):
+        message = "; ".join(sentence for _, sentence in changing)
+        found.append(Finding("PersistentVolumeResizing", True, changing[0][0], message))
+    asked = outcome.change.asked or _told_before(view, outcome.change)
+    if asked is not None:
+        found.append(Finding("Switchover", asked.status, asked.reason, asked.message))
+    if view.restoring is not None:
+        message = f"restore {view.restoring.name} is at {view.restoring.phase}"
+        found.append(Finding("PGBackRestoreProgressing", True, view.restoring.phase, message))
     return found
 
 
@@ -111,7 +126,7 @@ def _certificates(view: View) -> Finding:
     return Finding(TLS_READY, True, "TLSSecretsFound", f"certManagementPolicy is {policy}")
 
 
-def _paused(view: View, late: tuple[str, ...]) -> list[Finding]:
+def _held_back(view: View, late: tuple[str, ...]) -> list[Finding]:
     """Whether pgBouncer holds queries back; nothing when it does not and need not."""
     names = ", ".join(late)
     if view.cluster.spec.pg_bouncer and view.cluster.spec.pg_bouncer.paused:
@@ -125,6 +140,8 @@ def _paused(view: View, late: tuple[str, ...]) -> list[Finding]:
 
 def _summary(view: View, outcome: Outcome, missing: list[str]) -> list[Finding]:
     """Ready, Progressing and Degraded."""
+    if view.paused:
+        return _paused(view)
     if not missing:
         return [
             Finding("Ready", True, "AllServing", "every promised instance serves"),
@@ -132,20 +149,24 @@ def _summary(view: View, outcome: Outcome, missing: list[str]) -> list[Finding]:
             Finding("Degraded", False, "AllServing", "every promised instance serves"),
         ]
     problem = outcome.problems[0] if outcome.problems else None
-    reason = (
-        problem.reason if problem else ("Initializing" if not view.observed.system_identifier else "NotReady")
-    )
+    rolling = bool(outcome.change.rolling)
+    reason = ROLLING if rolling else "NotReady" if view.observed.system_identifier else "Initializing"
+    reason = problem.reason if problem else reason
     text = "; ".join([problem.message, *(m for m in missing if m != problem.message)] if problem else missing)
-    waiting = "; ".join(outcome.waits) or text
-    stalled = _has_stalled(view, problem)
+    waiting = outcome.change.rolling or "; ".join(outcome.waits) or text
+    stalled = _has_stalled(view, problem, _last_step(view) if rolling else None)
     if stalled and problem is None:
         reason, text = "Stalled", f"no progress for {int(PATIENCE.total_seconds() // 60)} minutes: {text}"
     served_before = bool(view.observed.system_identifier) and view.cluster.status.state is not None
-    degraded = problem is not None or stalled or (served_before and _was_ready(view.cluster))
+    lost = served_before and _was_ready(view.cluster) and not rolling
+    degraded = problem is not None or stalled or lost
     return [
         Finding("Ready", False, reason, text),
         Finding(
-            "Progressing", not stalled, reason if stalled else "Reconciling", text if stalled else waiting
+            "Progressing",
+            not stalled,
+            reason if stalled else (ROLLING if rolling else "Reconciling"),
+            text if stalled else waiting,
         ),
         Finding(
             "Degraded",
@@ -156,13 +177,39 @@ def _summary(view: View, outcome: Outcome, missing: list[str]) -> list[Finding]:
     ]
 
 
-def _has_stalled(view: View, problem: Problem | None) -> bool:
+def _paused(view: View) -> list[Finding]:
+    """Stopped on purpose, or on the way to it."""
+    left = pausing.left(view)
+    text = f"spec.pause is set; still there: {', '.join(left)}" if left else "spec.pause is set"
+    return [
+        Finding("Ready", False, "Paused", text),
+        Finding("Progressing", bool(left), "Stopping" if left else "Paused", text),
+        Finding("Degraded", False, "NotDegraded", "as expected so far"),
+    ]
+
+
+def _told_before(view: View, change: Change) -> Asked | None:
+    """What was said of the last switchover that a person asked for; it stays until the next."""
+    said = view.cluster.status.condition("Switchover")
+    if said is None or change.carried_out is None:
+        return None
+    return Asked(change.carried_out, said.status == "True", said.reason, said.message)
+
+
+def _last_step(view: View) -> datetime | None:
+    """When the youngest pod of an instance was made: a rolling change may take long, but not between two."""
+    made = [i.pod["metadata"].get("creationTimestamp") for i in view.observed.instances if i.pod is not None]
+    return max((datetime.fromisoformat(one) for one in made if one), default=None)
+
+
+def _has_stalled(view: View, problem: Problem | None, last_step: datetime | None) -> bool:
     """Whether work has gone on for too long; a changed spec, or a mended problem, begins anew."""
     progressing = view.cluster.status.condition("Progressing")
     if progressing is None:
         return False
     if progressing.status == "True":
-        return view.now - progressing.last_transition_time > PATIENCE
+        since = max(progressing.last_transition_time, last_step or progressing.last_transition_time)
+        return view.now - since > PATIENCE
     if progressing.reason == SETTLED or progressing.observed_generation != view.cluster.metadata.generation:
         return False
     return problem is not None or progressing.reason == "Stalled"
@@ -228,3 +275,11 @@ def stopping(cluster: PGCluster, now: datetime) -> PGClusterStatus:
     generation = cluster.metadata.generation
     found = refused(cluster.status, generation, Problem("Deleting", "the cluster is being deleted"), now)
     return found.model_copy(update={"state": "stopping"})
+
+
+def left_alone(cluster: PGCluster, now: datetime) -> PGClusterStatus:
+    """The status of a cluster that is not managed: as it was, and why nothing happens."""
+    found = [Finding("Progressing", False, "Paused", pausing.UNMANAGED)]
+    told = merged(cluster.status, found, cluster.metadata.generation, now)
+    rest = [c for c in cluster.status.conditions if c.type != "Progressing"]
+    return cluster.status.model_copy(update={"conditions": (*told, *rest)})

@@ -23,6 +23,7 @@ from reconcilers.pgcluster import (
     backups,
     bootstrap,
     certificates,
+    changing,
     claims,
     conditions,
     consent,
@@ -33,6 +34,7 @@ from reconcilers.pgcluster import (
     init_sql,
     leavers,
     patroni,
+    pausing,
     pgbouncer_pause,
     plan,
     problems,
@@ -85,7 +87,8 @@ class PGClusters:
             if cluster.metadata.is_deleting:
                 await _write(ctx, manifest, conditions.stopping(cluster, ctx.clock()))
                 return await deletion.delete(ctx, cluster)
-            if cluster.spec.unmanaged:
+            if cluster.spec.unmanaged and not pausing.is_busy(ctx.store, cluster):
+                await _write(ctx, manifest, conditions.left_alone(cluster, ctx.clock()))
                 return Done()
             naming.check(cluster.metadata.name, [one.name for one in cluster.spec.instance_sets()])
             return await self._pass(ctx, cluster, manifest)
@@ -106,22 +109,24 @@ class PGClusters:
         view = await _view(ctx, cluster, manifest, memory)
         followers.review(view, memory)
         answers = steps.ask_all(view)
-        await _apply(ctx, view, answers)
+        written = await _apply(ctx, view, answers)
         waits = [*answers.waits, *references.awaited(view)]
         found = [*view.unusable, *answers.problems]
         errors = [
             await _attempt(bootstrap.act(ctx, view), waits, found),
             await _attempt(restoring.act(ctx, view), waits, found),
+            await _attempt(pausing.act(ctx, view), waits, found),
             await _attempt(patroni.act(ctx, view), waits, found),
             await _attempt(databases.act(ctx, view, memory), waits, found),
             await _attempt(pgbouncer_pause.act(ctx, view, memory), waits, found),
             await _attempt(leavers.act(ctx, view), waits, found),
             await _attempt(init_sql.act(ctx, view, memory), waits, found),
             await _attempt(scaling.act(ctx, view, memory), waits, found),
+            await _attempt(changing.act(ctx, view, memory, written=written), waits, found),
         ]
         found += databases.found(view, memory) + bootstrap.found(ctx, view)
         found += [memory.init_problem] if memory.init_problem else []
-        if not report.all_ready(view):
+        if not view.paused and not report.all_ready(view):
             found += (absent := await references.missing(ctx, cluster))
             waits += [Wait(problem.message, references.SECONDS) for problem in absent]
         ours = view.namespace, labels.of_cluster(view.name)
@@ -136,6 +141,7 @@ class PGClusters:
             poolers=pgbouncer_pause.waiting(view, memory),
             init_sql=init_sql.known(view, memory),
             book=backups.look(ctx, view),
+            change=memory.change,
         )
         ready = await _report(ctx, view, outcome, memory)
         if error := next(filter(None, errors), None):
@@ -213,13 +219,19 @@ async def _view(ctx: Context, cluster: PGCluster, manifest: Manifest, memory: Me
         unusable=found.problems,
         referenced=await references.digests(ctx, cluster),
         missing_libraries=memory.facts.missing_libraries if memory.facts else None,
+        paused=cluster.spec.pause and restore is None and not pausing.is_busy(ctx.store, cluster),
     )
 
 
-async def _apply(ctx: Context, view: View, answers: steps.Answers) -> None:
-    """Write what differs, then remove what is ours and no longer wanted."""
+async def _apply(ctx: Context, view: View, answers: steps.Answers) -> bool:
+    """Write what differs, remove what is ours and no longer wanted; say whether instances were written."""
     answers.problems += await claims.apply(ctx, (m for m in answers.manifests if m["kind"] == kinds.PVC.kind))
-    await ctx.applier.apply_all([m for m in answers.manifests if m["kind"] != kinds.PVC.kind], view.manifest)
+    rest = [m for m in answers.manifests if m["kind"] != kinds.PVC.kind]
+    instances = [m for m in rest if m["kind"] == kinds.STATEFUL_SET.kind and _is_of_instance(m, view)]
+    try:
+        await ctx.applier.apply_all([m for m in rest if m not in instances], view.manifest)
+    finally:
+        written = await ctx.applier.apply_all(instances, view.manifest)
     if answers.complete:
         owned = [
             found
@@ -228,6 +240,7 @@ async def _apply(ctx: Context, view: View, answers: steps.Answers) -> None:
             if owner_of(found) == view.cluster.metadata.uid and not _is_of_instance(found, view)
         ]
         await ctx.applier.prune(owned, {key_of(m) for m in answers.manifests})
+    return written > 0
 
 
 def _is_of_instance(found: Manifest, view: View) -> bool:

@@ -5,7 +5,7 @@ import json
 from pgoperator import labels, naming
 from pgoperator.api.instances import InstanceSet
 from pgoperator.kube.manifest import Manifest, annotations_of, name_of
-from reconcilers.pgcluster import extras, pmm, pods, repository, restoring, volumes
+from reconcilers.pgcluster import extras, pausing, pmm, pods, repository, restoring, volumes
 from reconcilers.pgcluster.extras import Part
 from reconcilers.pgcluster.view import Planned, View
 
@@ -71,7 +71,7 @@ def _stateful_set(view: View, planned: Planned, instance_set: InstanceSet, part:
         "kind": "StatefulSet",
         "metadata": metadata,
         "spec": {
-            "replicas": 1,
+            "replicas": pausing.replicas(view, planned.name),
             "serviceName": naming.pods(view.name),
             "selector": {"matchLabels": labels.instance(view.name, planned.set_name, planned.name)},
             # The operator restarts pods, replicas first; a StatefulSet of one pod knows no order.

@@ -5,9 +5,48 @@ Losing it costs a repeated look, never a wrong act.
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 
 from pgoperator.postgres.sql import Facts
 from reconcilers.pgcluster.problems import Problem
+
+
+class Tried(NamedTuple):
+    """A restart of PostgreSQL that a member has had for its parameters."""
+
+    pending: tuple[tuple[str, str, str], ...]
+    """What waited for it."""
+    times: int
+    until: datetime
+    """Not before then again for the same."""
+
+
+class Asked(NamedTuple):
+    """What became of a switchover that a person asked for."""
+
+    value: str
+    """Of the annotation."""
+    status: bool
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What is being changed about a running cluster, for its status; found anew in each pass."""
+
+    rolling: str = ""
+    """How far new templates are; "" when every pod has its own."""
+    restarting: str = ""
+    """What becomes of the parameters that wait for a restart."""
+    carried_out: str | None = None
+    """Value of the annotation whose switchover is done with."""
+    timeline: int | None = None
+    """The one on which a switchover that is under way began."""
+    asked: Asked | None = None
+
+
+NO_CHANGE = Change()
 
 
 @dataclass(slots=True)
@@ -41,3 +80,12 @@ class Memory:
     init_problem: Problem | None = None
     retry_at: dict[str, datetime] = field(default_factory=dict)
     """By act: not before then again."""
+    change: Change = NO_CHANGE
+    tried: dict[str, Tried] = field(default_factory=dict)
+    """By UID of a pod."""
+    asked: Asked | None = None
+    """The last switchover on request that was tried."""
+    attempts: int = 0
+    """How often the present one was tried in vain."""
+    held_up: str = ""
+    """Why the primary could not be changed or restarted when that was last tried."""

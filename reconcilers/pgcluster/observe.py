@@ -21,6 +21,7 @@ def observe(store: Store, namespace: str, cluster: str) -> Observed:
         leader=store.get(kinds.ENDPOINTS, namespace, naming.patroni_scope(cluster)),
         leader_service=store.get(kinds.SERVICE, namespace, naming.patroni_scope(cluster)),
         dcs=store.get(kinds.ENDPOINTS, namespace, naming.patroni_config(cluster)),
+        sync=store.get(kinds.ENDPOINTS, namespace, naming.patroni_sync(cluster)),
         repo_host=store.get(kinds.STATEFUL_SET, namespace, repo_host),
         repo_host_pod=store.get(kinds.POD, namespace, naming.pod(repo_host)),
         pooler_service=store.get(kinds.SERVICE, namespace, naming.pgbouncer(cluster)),

@@ -6,7 +6,7 @@ from pgoperator.errors import InvalidSpec
 from pgoperator.kube.manifest import Manifest
 from pgoperator.postgres import pgbouncer
 from pgoperator.runtime.result import Wait
-from reconcilers.pgcluster import extras, pods, services
+from reconcilers.pgcluster import extras, pausing, pods, services
 from reconcilers.pgcluster.extras import Part
 from reconcilers.pgcluster.view import View
 
@@ -96,7 +96,7 @@ def _deployment(view: View, pooler: PgBouncer, part: Part) -> Manifest:
         "kind": "Deployment",
         "metadata": view.metadata(name, own, pooler.metadata, component="pgbouncer"),
         "spec": {
-            "replicas": pooler.replicas,
+            "replicas": pausing.pooler_replicas(view, pooler.replicas),
             "selector": selector,
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0}},
             "revisionHistoryLimit": 0,

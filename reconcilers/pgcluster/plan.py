@@ -10,6 +10,7 @@ from itertools import islice
 
 from pgoperator import labels, naming
 from pgoperator.kube.manifest import Manifest, labels_of, name_of
+from reconcilers.pgcluster import pausing
 from reconcilers.pgcluster.view import PRIMARY_ROLES, Instance, Observed, Planned
 
 
@@ -21,7 +22,8 @@ def planned(cluster: str, sets: Mapping[str, int], observed: Observed) -> tuple[
     result: list[Planned] = []
     for set_name, replicas in sets.items():
         existing = [i for i in observed.instances if i.set_name == set_name and i.stateful_set is not None]
-        kept = sorted(existing, key=_worth, reverse=True)[:replicas]
+        last = pausing.marked(observed.volumes)
+        kept = sorted(existing, key=lambda i: (i.name == last, _worth(i)), reverse=True)[:replicas]
         names = [instance.name for instance in kept]
         if len(names) < replicas:
             taken = {instance.name for instance in existing}

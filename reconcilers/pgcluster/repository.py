@@ -12,7 +12,7 @@ from pgoperator.api.repositories import Repository
 from pgoperator.errors import InvalidSpec
 from pgoperator.kube.manifest import Manifest
 from pgoperator.postgres import pgbackrest
-from reconcilers.pgcluster import extras, pods
+from reconcilers.pgcluster import extras, pausing, pods
 from reconcilers.pgcluster.certificates import pgbackrest_client
 from reconcilers.pgcluster.view import Planned, View
 
@@ -237,7 +237,7 @@ def _stateful_set(view: View) -> Manifest:
         "kind": "StatefulSet",
         "metadata": metadata,
         "spec": {
-            "replicas": 1,
+            "replicas": pausing.host_replicas(view),
             "serviceName": naming.pods(view.name),
             "podManagementPolicy": "Parallel",
             "selector": {"matchLabels": labels.repo_host(view.name)},

@@ -17,7 +17,7 @@ from pgoperator.api.status import (
     PostgresStatus,
 )
 from pgoperator.kube.manifest import Manifest, is_deleting
-from reconcilers.pgcluster import archive, followers
+from reconcilers.pgcluster import archive, followers, pausing
 from reconcilers.pgcluster.conditions import Outcome, findings, merged
 from reconcilers.pgcluster.memory import Memory
 from reconcilers.pgcluster.view import Instance, View, is_ready
@@ -63,13 +63,17 @@ def status(view: View, outcome: Outcome, memory: Memory, claims: Sequence[Manife
     version = next((i.member.version for i in observed.instances if i.member.version), None)
     conditions = findings(view, outcome, missing, claims)
     return PGClusterStatus(
-        state="initializing" if missing else "ready",
+        state=_state(view, missing),
         host=_host(view),
         postgres=postgres,
         pgbouncer=pooler,
         patroni=PatroniStatus(
             version=version,
-            status=PatroniState(system_identifier=observed.system_identifier or None),
+            status=PatroniState(
+                system_identifier=observed.system_identifier or None,
+                switchover=outcome.change.carried_out,
+                switchover_timeline=outcome.change.timeline,
+            ),
         ),
         patroni_version=version,
         pgbackrest=archive.status(view, outcome.book, outcome.stanza_hash, claims),
@@ -113,8 +117,17 @@ def _missing(
         missing.append("the repository host is not ready")
     if not outcome.access_is_current and view.observed.primary is not None:
         missing.append("users and databases are being set up")
+    if outcome.change.rolling:
+        missing.append(outcome.change.rolling)
     missing += [problem.message for problem in outcome.problems if problem.message not in missing]
     return missing
+
+
+def _state(view: View, missing: list[str]) -> str:
+    """The one word."""
+    if view.paused:
+        return "stopping" if pausing.left(view) else "paused"
+    return "initializing" if missing else "ready"
 
 
 def _host(view: View) -> str:

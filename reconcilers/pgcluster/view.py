@@ -31,6 +31,8 @@ class Member:
     location: int = 0
     replication_state: str = ""
     pending_restart: bool = False
+    pending: tuple[tuple[str, str, str], ...] = ()
+    """Parameters that wait for a restart: name, value now, value wanted. Older Patronis do not tell."""
     version: str = ""
 
     @classmethod
@@ -45,6 +47,10 @@ class Member:
                 location=int(status.get("xlog_location") or 0),
                 replication_state=str(status.get("replication_state", "")),
                 pending_restart=bool(status.get("pending_restart")),
+                pending=tuple(
+                    (str(name), str(values.get("old_value")), str(values.get("new_value")))
+                    for name, values in sorted((status.get("pending_restart_reason") or {}).items())
+                ),
                 version=str(status.get("version", "")),
             )
         except (ValueError, TypeError, AttributeError):
@@ -102,6 +108,7 @@ class Observed:
     leader: Manifest | None = None
     leader_service: Manifest | None = None
     dcs: Manifest | None = None
+    sync: Manifest | None = None
     repo_host: Manifest | None = None
     repo_host_pod: Manifest | None = None
     pooler_service: Manifest | None = None
@@ -184,6 +191,8 @@ class View:
     """Digests of what the user's variables are taken from; what is missing has none."""
     missing_libraries: tuple[str, ...] | None = None
     """Libraries of extensions that the image does not have; None while nobody has asked."""
+    paused: bool = False
+    """Whether all pods shall stop; not before a backup that runs has ended."""
 
     @property
     def cr_version(self) -> str:

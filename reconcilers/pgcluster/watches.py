@@ -98,6 +98,7 @@ def _pod(pod: Manifest) -> Any:
         member.timeline,
         member.streams,
         member.pending_restart,
+        member.pending,
         member.version,
     )
     metadata = pod["metadata"]
@@ -135,6 +136,12 @@ def _volume(claim: Manifest) -> Any:
     return _metadata(claim), claim.get("spec"), status.get("phase"), growth
 
 
+def _stateful_set(stateful_set: Manifest) -> Any:
+    """The spec, and the template that Kubernetes would make pods from."""
+    status = stateful_set.get("status", {})
+    return _spec(stateful_set), status.get("updateRevision"), status.get("observedGeneration")
+
+
 def _owned(kind: Kind, facts: Callable[[Manifest], Any]) -> Watch:
     return Watch(kind, to_keys=cluster_of, selector=labels.ANY_CLUSTER, keep=_differs(facts))
 
@@ -147,7 +154,7 @@ WATCHES: tuple[Watch, ...] = (
     _owned(kinds.JOB, _job),
     _owned(kinds.ENDPOINTS, _endpoints),
     _owned(kinds.PVC, _volume),
-    _owned(kinds.STATEFUL_SET, _spec),
+    _owned(kinds.STATEFUL_SET, _stateful_set),
     _owned(kinds.DEPLOYMENT, _spec),
     _owned(kinds.SERVICE, lambda service: (_spec(service), service.get("status"))),
     _owned(kinds.SECRET, _spec),

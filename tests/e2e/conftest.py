@@ -35,6 +35,7 @@ FAULTS = {
     "test_proxy_tls",
     "test_restore",
     "test_restore_new",
+    "test_rolling",
     "test_volumes",
 }
 

@@ -26,6 +26,7 @@ HOW_TOS = (
     "docs/howto/expose.md",
     "docs/howto/change-parameters.md",
     "docs/howto/scale.md",
+    "docs/howto/change-a-running-cluster.md",
     "docs/howto/back-up-and-restore.md",
     "docs/howto/helm.md",
     "docs/howto/delete-and-keep-data.md",

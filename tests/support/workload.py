@@ -40,6 +40,11 @@ class Report:
         return [a for a in self.attempts if a.result == "ok"]
 
     @property
+    def failed(self) -> list[Attempt]:
+        """Return the attempts that were not confirmed."""
+        return [a for a in self.attempts if a.result != "ok"]
+
+    @property
     def lost(self) -> list[int]:
         """Return the numbers that were confirmed and are not there."""
         return sorted({a.number for a in self.acknowledged} - self.present)
@@ -70,9 +75,9 @@ class Report:
 class Writer:
     """A running writer; use it as a context, and ask `report` before the context ends."""
 
-    def __init__(self, client: Client, cluster: Cluster, run: str) -> None:
-        """Write rows into a table named after `run`."""
-        self.client, self.cluster = client, cluster
+    def __init__(self, client: Client, cluster: Cluster, run: str, patience: float = 3.0) -> None:
+        """Write rows into a table named after `run`; an attempt is given up after `patience` seconds."""
+        self.client, self.cluster, self._patience = client, cluster, patience
         self._table = f"writes_{run}"
         self._folder = f"/tmp/{self._table}-{time.monotonic_ns()}"
         self._stopped = False
@@ -84,7 +89,7 @@ class Writer:
         )
         self.client.run("mkdir", "-p", self._folder)
         self.client.write(f"{self._folder}/writer.py", scripts())
-        command = f"setsid python3 {self._folder}/writer.py {self._folder} {self._table}"
+        command = f"setsid python3 {self._folder}/writer.py {self._folder} {self._table} {self._patience}"
         script = f'read -r uri; {command} <<<"$uri" >{self._folder}/out 2>&1 &'
         self.client.run("bash", "-c", script, stdin=uri + "\n")
         until("the writer writes", lambda: self.count() >= 5, 30, self._output)

@@ -1,8 +1,9 @@
 """Runs inside a client pod: insert numbered rows, a new connection for each, and log what became of each.
 
-Usage: writer.py FOLDER TABLE; the URI comes by standard input. FOLDER/log gets a line for each attempt:
-number, start, end (monotonic seconds), "ok" or the error. The file FOLDER/stop ends it; FOLDER/done says so.
-One attempt is given up after 3 s, as an impatient client does.
+Usage: writer.py FOLDER TABLE [SECONDS]; the URI comes by standard input. FOLDER/log gets a line for each
+attempt: number, start, end (monotonic seconds), "ok" or the error. The file FOLDER/stop ends it; FOLDER/done
+says so.
+One attempt is given up after 3 s, as an impatient client does, or after SECONDS.
 """
 
 import select
@@ -13,7 +14,7 @@ from pathlib import Path
 import psycopg2
 import psycopg2.extensions
 
-PATIENCE = 3.0
+PATIENCE = float(sys.argv[3]) if len(sys.argv) > 3 else 3.0
 PAUSE = 0.01
 
 
@@ -25,7 +26,7 @@ def wait(connection: "psycopg2.extensions.connection", deadline: float) -> None:
             return
         left = deadline - time.monotonic()
         if left <= 0:
-            raise TimeoutError("given up after 3 s")
+            raise TimeoutError(f"given up after {PATIENCE:g} s")
         descriptor = connection.fileno()
         reads = [descriptor] if state == psycopg2.extensions.POLL_READ else []
         writes = [descriptor] if state == psycopg2.extensions.POLL_WRITE else []

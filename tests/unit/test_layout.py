@@ -19,7 +19,7 @@ DECISION_LINES = 40
 ARCHITECTURE = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
 PACKAGE = "reconcilers.pgcluster"
 # What every step may read besides the view: shared parts without manifests of their own.
-SHARED = {"view", "pods", "extras", "volumes", "restoring", "extensions"}
+SHARED = {"view", "pausing", "pods", "extras", "volumes", "restoring", "extensions"}
 # A step that builds part of another's pod, or needs the name by which another is known. Nothing else.
 EXCEPTIONS = {
     "instances": {"repository", "pmm"},  # pgBackRest's server and PMM's client are containers of their pods

@@ -63,7 +63,6 @@ def test_what_is_set_is_named_with_its_place():
         "spec.instances[1].containers",
         "spec.instances[1].initContainer",
         "spec.logcollector",
-        "spec.pause",
         "spec.tls.issuerConf",
     ]
 

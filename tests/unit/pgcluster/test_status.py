@@ -14,7 +14,7 @@ from pgoperator.kube.manifest import Manifest
 from reconcilers.pgcluster import conditions, pgbouncer_pause
 from reconcilers.pgcluster import status as report
 from reconcilers.pgcluster.conditions import PATIENCE, Finding, Outcome
-from reconcilers.pgcluster.memory import Memory
+from reconcilers.pgcluster.memory import Asked, Change, Memory
 from reconcilers.pgcluster.problems import Problem
 from reconcilers.pgcluster.view import View
 from tests.support.views import NOW, view
@@ -237,9 +237,9 @@ def test_the_image_is_the_one_that_runs() -> None:
 
 
 def test_fields_without_effect_are_named() -> None:
-    status = told(World(spec={"pause": True}))
+    status = told(World(spec={"standby": {"enabled": True}}))
     assert words(status)["FieldsIgnored"] == "True"
-    assert "spec.pause" in message(status, "FieldsIgnored")
+    assert "spec.standby" in message(status, "FieldsIgnored")
     assert status.state == "ready"
 
 
@@ -480,3 +480,44 @@ def test_pods_of_the_pooler_are_waited_for_only_while_they_are_or_were_to_be_pau
     world.spec["proxy"]["pgBouncer"]["paused"] = False
     assert len(pgbouncer_pause.waiting(world.view(before), held)) == 3
     assert pgbouncer_pause.waiting(world.view(told(World())), held) == ()
+
+
+# --- changes -------------------------------------------------------------------------------------------
+
+
+ROLLING = replace(GOOD, change=Change(rolling="1 of 3 instances have the new template: x restarts"))
+
+
+def test_a_rolling_change_is_progress_and_no_loss() -> None:
+    before = told(World())
+    status = told(World(absent=(NAMES[2],)), ROLLING, before)
+    assert status.state == "initializing"
+    assert (words(status)["Progressing"], reason(status, "Progressing")) == ("True", "RollingUpdate")
+    assert "x restarts" in message(status, "Progressing")
+    assert words(status)["Degraded"] == "False"
+    assert reason(told(World(), ROLLING, before)) == "RollingUpdate", "all serve, some of an old template"
+
+
+def test_a_new_template_that_breaks_is_told_with_its_cause() -> None:
+    status = told(World(absent=(NAMES[2],)), replace(ROLLING, problems=(PULL,)), told(World()))
+    assert (words(status)["Degraded"], reason(status)) == ("True", "ImagePullBackOff")
+
+
+def test_a_rolling_change_stalls_only_between_two_steps() -> None:
+    """The youngest pod was made four minutes before NOW: that was the last step."""
+    status = told(World(absent=(NAMES[2],)), ROLLING, told(World()), age=-60 * MINUTE)
+    assert reason(told(World(absent=(NAMES[2],)), ROLLING, status)) == "RollingUpdate"
+    assert reason(told(World(absent=(NAMES[2],)), ROLLING, status, age=7 * MINUTE)) == "Stalled"
+
+
+def test_a_requested_switchover_is_told_until_the_next() -> None:
+    asked = Asked("v1", False, "Failed", "why")
+    change = Change(carried_out="v1", asked=asked)
+    first = told(World(), replace(GOOD, change=change))
+    assert (words(first)["Switchover"], reason(first, "Switchover")) == ("False", "Failed")
+    assert first.patroni is not None
+    assert first.patroni.status is not None
+    assert first.patroni.status.switchover == "v1"
+    later = told(World(), replace(GOOD, change=replace(change, asked=None)), first)
+    assert message(later, "Switchover") == "why"
+    assert "Switchover" not in words(told(World()))

@@ -92,6 +92,7 @@ def test_a_pod_that_merely_goes_on_wakes_nobody(change: Change) -> None:
         patroni(role="primary"),
         patroni(timeline=2),
         patroni(pending_restart=True),
+        patroni(pending_restart_reason={"max_wal_senders": {"old_value": "10", "new_value": "8"}}),
         patroni(version="4.0.6"),
         container(restartCount=1),
         container(ready=False),
@@ -189,6 +190,8 @@ def own(kind: Kind, **body: Any) -> Manifest:
 RESIZING = {"type": "Resizing", "status": "True"}
 DRIFT: list[tuple[Kind, dict[str, Any], Change]] = [
     (kinds.STATEFUL_SET, {"spec": {"replicas": 1}}, lambda m: m["spec"].update(replicas=0)),
+    (kinds.STATEFUL_SET, {"status": {}}, lambda m: m["status"].update(updateRevision="x-2")),
+    (kinds.STATEFUL_SET, {"status": {}}, lambda m: m["status"].update(observedGeneration=2)),
     (kinds.DEPLOYMENT, {"spec": {"replicas": 1}}, lambda m: m["spec"].update(replicas=0)),
     (kinds.SERVICE, {"spec": {"type": "ClusterIP"}}, lambda m: m["spec"].update(type="NodePort")),
     (kinds.SERVICE, {"spec": {}, "status": {}}, lambda m: m["status"].update(loadBalancer={"ingress": []})),

@@ -1,0 +1,140 @@
+"""What holds pgBouncer's clients back lets them go on in any case: the script, beside a process so called."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from reconcilers import files
+
+SCRIPT = Path(files.__file__).parent / "pgbouncer-hold.sh"
+# Says which signals it gets; the name of a process is that of its program, cut to 15 characters.
+CHILD = """\
+import signal, sys, time
+name, out = sys.argv[1], open(sys.argv[2], "a", buffering=1)
+open("/proc/self/comm", "w").write(name)
+def note(number, frame):
+    out.write(signal.Signals(number).name + "\\n")
+signal.signal(signal.SIGUSR1, note)
+signal.signal(signal.SIGUSR2, note)
+out.write("ready\\n")
+while True:
+    time.sleep(60)
+"""
+HEADER = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid\n"
+ROW = "   0: 0100007F:8C3A 0200000A:{port:04X} {state} 00000000:00000000 00:00000000 00000000  26\n"
+
+
+class Pooler:
+    """A process that is called as pgBouncer is, for this test alone, with its table of connections."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.name = folder, f"bouncer{os.getpid() % 10**7}"
+        (folder / "child.py").write_text(CHILD)
+        self.notes = folder / "notes"
+        self.notes.touch()
+        self.connect()
+        self.process = subprocess.Popen([sys.executable, folder / "child.py", self.name, self.notes])
+        until(lambda: "ready" in self.said)
+
+    @property
+    def said(self) -> list[str]:
+        return self.notes.read_text().splitlines()
+
+    def connect(self, *states: str, port: int = 5432) -> None:
+        rows = "".join(ROW.format(port=port, state=state) for state in states)
+        (self.folder / "tcp.new").write_text(HEADER + rows)
+        (self.folder / "tcp.new").rename(self.folder / "tcp")
+
+    def hold(self, *words: str) -> subprocess.CompletedProcess[str]:
+        environment = os.environ | {
+            "HOLD_MARK": str(self.folder / "mark"),
+            "HOLD_PAUSED": str(self.folder / "paused"),
+            "HOLD_NET": str(self.folder),
+            "HOLD_PROCESS": self.name,
+        }
+        command = ["bash", SCRIPT, *words]
+        return subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=20, check=False
+        )
+
+
+def until(condition, seconds=10.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def pooler(tmp_path):
+    found = Pooler(tmp_path)
+    yield found
+    found.process.send_signal(signal.SIGKILL)
+    found.process.wait()
+
+
+def test_clients_are_held_and_released(pooler):
+    assert pooler.hold("hold", "5432", "3", "30").stdout == "drained\n"
+    until(lambda: pooler.said == ["ready", "SIGUSR1"])
+    assert pooler.hold("release").returncode == 0
+    until(lambda: pooler.said == ["ready", "SIGUSR1", "SIGUSR2"])
+    assert not (pooler.folder / "mark").exists()
+
+
+def test_clients_go_on_by_themselves(pooler):
+    assert pooler.hold("hold", "5432", "1", "1").stdout == "drained\n"
+    until(lambda: pooler.said == ["ready", "SIGUSR1", "SIGUSR2"])
+    until(lambda: not (pooler.folder / "mark").exists())
+
+
+def test_a_later_hold_is_not_ended_by_an_earlier_one(pooler):
+    pooler.hold("hold", "5432", "1", "1")
+    pooler.hold("hold", "5432", "1", "30")
+    time.sleep(1.5)
+    assert pooler.said == ["ready", "SIGUSR1", "SIGUSR1"]
+
+
+@pytest.mark.parametrize("state", ["01", "02"])
+def test_open_connections_are_waited_for(pooler, state):
+    pooler.connect(state)
+    assert pooler.hold("hold", "5432", "1", "30").stdout == "busy\n"
+
+
+def test_connections_of_others_and_closed_ones_are_not(pooler):
+    pooler.connect("01", port=5433)
+    assert pooler.hold("hold", "5432", "1", "30").stdout == "drained\n"
+    pooler.connect("06")
+    assert pooler.hold("hold", "5432", "1", "30").stdout == "drained\n"
+
+
+def test_without_a_pgbouncer_nothing_is_held(pooler):
+    pooler.name = "nobody-is-called"
+    answer = pooler.hold("hold", "5432", "1", "30")
+    assert answer.returncode == 1
+    assert "no process" in answer.stderr
+    assert not (pooler.folder / "mark").exists()
+
+
+def test_what_its_author_has_paused_stays_paused(pooler):
+    (pooler.folder / "paused").touch()
+    assert pooler.hold("hold", "5432", "1", "1").stdout == "drained\n"
+    assert pooler.hold("release").returncode == 0
+    time.sleep(1.5)
+    assert pooler.said == ["ready"]
+
+
+def test_a_pause_that_comes_meanwhile_stays(pooler):
+    pooler.hold("hold", "5432", "1", "1")
+    (pooler.folder / "paused").touch()
+    assert pooler.hold("release").returncode == 0
+    time.sleep(1.5)
+    assert pooler.said == ["ready", "SIGUSR1"]
+
+
+def test_other_words_are_refused(pooler):
+    assert pooler.hold().returncode == 64
