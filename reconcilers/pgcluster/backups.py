@@ -18,7 +18,7 @@ from pgoperator.kube import kinds
 from pgoperator.kube.errors import AlreadyExists, NotFound
 from pgoperator.kube.manifest import Manifest, annotations_of, name_of
 from pgoperator.runtime.result import Wait
-from reconcilers.pgcluster import archive, schedules
+from reconcilers.pgcluster import archive, archiving, schedules
 from reconcilers.pgcluster.archive import Book
 from reconcilers.pgcluster.schedules import Turn
 from reconcilers.pgcluster.view import View
@@ -150,7 +150,7 @@ async def _tell_restorable(ctx: Context, view: View, known: Book) -> None:
     if not view.cluster.spec.backups.track_latest_restorable_time:
         return
     primary, newest = view.observed.primary, known.newest()
-    found = archive.archived(primary.pod if primary else None)
+    found = archiving.archived(primary.pod if primary else None)
     if found is None or found.commit is None:
         return
     metrics.show_restorable(

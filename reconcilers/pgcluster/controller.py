@@ -64,7 +64,7 @@ PRUNABLE: tuple[Kind, ...] = (
 
 
 # Conditions of which an event tells when they turn.
-TOLD = ("Ready", "Degraded", "FieldsIgnored", "BackupOverdue", "BackupScheduleInvalid")
+TOLD = ("Ready", "Degraded", "FieldsIgnored", "BackupOverdue", "BackupScheduleInvalid", "ArchivingFailing")
 
 
 @dataclass(slots=True)
