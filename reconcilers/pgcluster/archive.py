@@ -21,6 +21,7 @@ from reconcilers.pgcluster.view import View, is_ready
 SUCCEEDED, FAILED = "Succeeded", "Failed"
 SUPERSEDED = labels.PERCONA + "superseded"
 """On a first backup that no replica can start from any more."""
+SETTLING = timedelta(minutes=2)
 Fact = tuple[str, bool, str, str]
 """Type, status, reason and message of a condition."""
 
@@ -214,10 +215,22 @@ def _archiving(view: View, *, created: bool) -> list[Fact]:
     """That WAL is not archived, as long as it is not; before there is a stanza, that says it."""
     primary = view.observed.primary
     failed = archiving.failure(primary.pod) if primary and created else None
-    if primary is None or failed is None:
+    if primary is None or failed is None or settling(view) > timedelta():
         return []
-    text = f"WAL is not archived since {failed.since} and waits on the volume of {primary.pod_name}"
+    since = f"{failed.since:%Y-%m-%dT%H:%M:%SZ}"
+    text = f"WAL is not archived since {since} and waits on the volume of {primary.pod_name}"
     return [("ArchivingFailing", True, "ArchivePushFailed", f"{text}: {failed.cause}")]
+
+
+def settling(view: View) -> timedelta:
+    """How long a failure of before the stanza is no news yet: PostgreSQL tries again every minute only."""
+    primary = view.observed.primary
+    failed = archiving.failure(primary.pod) if primary else None
+    if failed is None:
+        return timedelta()
+    stanza = view.cluster.status.condition("PGBackRestReplicaRepoReady")
+    since = stanza.last_transition_time if stanza is not None and stanza.status == "True" else view.now
+    return max(since + SETTLING - view.now, timedelta()) if failed.since < since else timedelta()
 
 
 def _schedules(view: View, known: Book) -> list[Fact]:

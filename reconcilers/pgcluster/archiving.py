@@ -26,7 +26,7 @@ class Archived:
 class Failure:
     """Why the primary cannot archive."""
 
-    since: str
+    since: datetime
     cause: str
     """pgBackRest's words."""
 
@@ -39,7 +39,7 @@ def failure(pod: Manifest | None) -> Failure | None:
     """Read the annotation of a pod; None when there is none, or it cannot be read."""
     try:
         found = json.loads(annotations_of(pod).get(FAILURE, "") if pod else "")
-        return Failure(str(found["since"]), str(found["cause"]))
+        return Failure(datetime.fromisoformat(found["since"]), str(found["cause"]))
     except (ValueError, KeyError, TypeError):
         return None
 

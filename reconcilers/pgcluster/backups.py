@@ -49,6 +49,8 @@ async def act(
     if stanza_hash is not None and ready and view.restoring is None and not view.cluster.spec.pause:
         waits += await _first(ctx, view, known, stanza_hash)
         known = await _scheduled(ctx, view, known)
+    if (left := archive.settling(view)) > timedelta():
+        waits.append(Wait("WAL of before the stanza is archived", left.total_seconds() + 0.1))
     following = min((turn.next for turn in known.turns.turns), default=None)
     if following is not None:
         seconds = (following - view.now).total_seconds()

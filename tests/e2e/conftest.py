@@ -24,6 +24,7 @@ _numbers = count(1)
 # They break nodes, API servers and operators or wait for backups: long, and run by a target of their own.
 FAULTS = {
     "test_backup",
+    "test_backup_faults",
     "test_faults",
     "test_faults_synchronous",
     "test_interrupted",

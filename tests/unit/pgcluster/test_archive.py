@@ -150,12 +150,19 @@ BUCKET = {"name": "repo2", "s3": {"bucket": "b", "endpoint": "e", "region": "r"}
 
 
 def test_a_failing_archive_is_a_condition_with_its_cause_as_long_as_it_fails() -> None:
-    failing = serving(repos=(REPO, BUCKET), **{"archive-failure": FAILS, "archived": PUSHED})
+    told = {"type": "PGBackRestReplicaRepoReady", "status": "True", "reason": "x", "message": ""}
+    status = {"conditions": [told | {"lastTransitionTime": "2026-01-02T02:00:00Z"}]}
+    failing = serving(status, repos=(REPO, BUCKET), **{"archive-failure": FAILS, "archived": PUSHED})
     found = facts(failing, archive.NO_BACKUPS)["ArchivingFailing"]
     assert found[1:3] == (True, "ArchivePushFailed")
     assert "since 2026-01-02T03:00:00Z" in found[3]
     assert "403 (Forbidden)" in found[3]
     assert "ArchivingFailing" not in facts(failing, archive.NO_BACKUPS, None), "there is no stanza yet"
+    for minutes, silent in ((1, True), (3, False)):
+        since = (NOW - timedelta(minutes=minutes)).isoformat()
+        early = serving({"conditions": [told | {"lastTransitionTime": since}]}, **{"archive-failure": FAILS})
+        assert ("ArchivingFailing" not in facts(early, archive.NO_BACKUPS)) == silent
+        assert (archive.settling(early) > timedelta()) == silent
     for text in ("", "x", "[]", "{}"):
         assert "ArchivingFailing" not in facts(serving(**{"archive-failure": text}), archive.NO_BACKUPS)
 
