@@ -26,7 +26,6 @@ IGNORED: tuple[str, ...] = (
     "spec.backups.pgbackrest.sidecars",
     "spec.backups.volumeSnapshots",
     "spec.config.files",
-    "spec.dataSource.volumes",
     "spec.databaseInitSQL",
     "spec.extensions.builtin.pg_repack",
     "spec.extensions.builtin.pg_stat_monitor",

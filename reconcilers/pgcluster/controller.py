@@ -182,7 +182,7 @@ async def _view(ctx: Context, cluster: PGCluster, manifest: Manifest) -> View:
     observed = observe(ctx.store, namespace, name)
     cluster = consent.effective(cluster, observed)
     sizes = {one.name: one.replicas for one in cluster.spec.instance_sets()}
-    restore = restoring.active(ctx.store, namespace, name) or bootstrap.held(cluster, observed)
+    restore = restoring.active(ctx.store, namespace, name) or bootstrap.held(ctx.store, cluster, observed)
     planned = plan.planned(name, sizes, observed)
     planned = restoring.arrange(name, planned, restore, cluster.spec.instance_sets())
     now = ctx.clock()

@@ -38,7 +38,16 @@ def desired(view: View) -> list[Manifest]:
     """ConfigMap, volumes and StatefulSet; nothing while backups are off."""
     if not view.cluster.spec.backups.enabled:
         return []
-    return [_config_map(view), *(_volume(view, repo) for repo in _volumes(view)), _stateful_set(view)]
+    found = [_config_map(view), *(_volume(view, repo) for repo in _volumes(view))]
+    if view.restoring is not None and view.restoring.bootstrap and _is_copied(view):
+        return found  # the copy comes first: it decides where both volumes are
+    return [*found, _stateful_set(view)]
+
+
+def _is_copied(view: View) -> bool:
+    """Whether a repository begins with the volume of a former cluster."""
+    data = view.cluster.spec.data_source
+    return bool(data and data.volumes and data.volumes.pgbackrest_volume)
 
 
 def _volumes(view: View) -> list[Repository]:

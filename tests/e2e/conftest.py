@@ -27,6 +27,7 @@ FAULTS = {
     "test_backup_faults",
     "test_faults",
     "test_faults_synchronous",
+    "test_from_volumes",
     "test_interrupted",
     "test_restore",
     "test_restore_new",
