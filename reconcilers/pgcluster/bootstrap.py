@@ -44,6 +44,11 @@ def _is_old(cluster: PGCluster, observed: Observed) -> bool:
     )
 
 
+def is_waiting(view: View) -> bool:
+    """Whether the cluster waits for its data."""
+    return view.restoring is not None and view.restoring.bootstrap
+
+
 async def act(ctx: Context, view: View) -> Wait | None:
     """Ask for the restore."""
     restoring = view.restoring

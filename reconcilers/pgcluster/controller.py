@@ -37,6 +37,7 @@ from reconcilers.pgcluster import (
     secrets,
     stanza,
     steps,
+    volumes,
 )
 from reconcilers.pgcluster import status as report
 from reconcilers.pgcluster.memory import Memory
@@ -115,6 +116,7 @@ class PGClusters:
             await _attempt(scaling.act(ctx, view, memory), waits, found),
         ]
         found += databases.found(view, memory) + bootstrap.found(ctx, view)
+        found += await volumes.obstacles(ctx, cluster) if bootstrap.is_waiting(view) else []
         if not report.all_ready(view):
             found += (absent := await references.missing(ctx, cluster))
             waits += [Wait(problem.message, REFERENCE_SECONDS) for problem in absent]

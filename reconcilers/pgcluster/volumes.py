@@ -21,6 +21,8 @@ from reconcilers.pgcluster.problems import Problem
 from reconcilers.pgcluster.view import View
 
 DATA, REPOSITORY = "pgdata", "pgbackrest-repo"
+RETRY_SECONDS = 10.0
+"""Nothing tells when a volume of somebody else is free."""
 RETRIES = 3
 """For pods that were killed; a script that says that it cannot succeed ends the Job."""
 
@@ -58,11 +60,8 @@ def _condition(job: Manifest, kind: str) -> Manifest | None:
 
 async def act(ctx: Context, view: View) -> Wait:
     """Have the volumes copied."""
-    sources = sources_of(view.cluster)
-    assert sources is not None
-    for source in (sources.pg_data_volume, sources.pg_wal_volume, sources.pgbackrest_volume):
-        if source is not None and pending(ctx.store, view.cluster):
-            await _check(ctx, view, source)
+    if problems := await obstacles(ctx, view.cluster):
+        return Wait(problems[0].message, RETRY_SECONDS)
     for what in wanted(view.cluster):
         name = naming.move_job(view.name, what)
         if ctx.store.get(kinds.JOB, view.namespace, name) is not None:
@@ -76,19 +75,32 @@ async def act(ctx: Context, view: View) -> Wait:
     return Wait("the volumes of the former cluster are copied", 600)
 
 
-async def _check(ctx: Context, view: View, source: VolumeSource) -> None:
-    """Refuse a volume that is not there or in use: a copy of data that changes is of no use."""
-    where = f"dataSource.volumes: claim {source.pvc_name!r}"
-    try:
-        await ctx.client.get(kinds.PVC, view.namespace, source.pvc_name)
-    except NotFound:
-        raise InvalidSpec(f"{where} does not exist", reason="VolumeNotFound") from None
-    found, _ = await ctx.client.list(kinds.POD, view.namespace)
-    for pod in found:
-        claims = [v.get("persistentVolumeClaim", {}).get("claimName") for v in pod["spec"].get("volumes", [])]
-        ended = pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
-        if source.pvc_name in claims and not ended and labels.JOB not in labels_of(pod):
-            raise InvalidSpec(f"{where} is in use by pod {name_of(pod)}: stop it first", reason="VolumeInUse")
+async def obstacles(ctx: Context, cluster: PGCluster) -> list[Problem]:
+    """Volumes that are not there, or in use: a copy of data that changes is of no use. Read live."""
+    sources = sources_of(cluster)
+    if sources is None or not pending(ctx.store, cluster):
+        return []
+    named = (sources.pg_data_volume, sources.pg_wal_volume, sources.pgbackrest_volume)
+    pods_now, _ = await ctx.client.list(kinds.POD, cluster.namespace)
+    problems = []
+    for claim in [source.pvc_name for source in named if source is not None]:
+        where = f"dataSource.volumes: claim {claim!r}"
+        try:
+            await ctx.client.get(kinds.PVC, cluster.namespace, claim)
+        except NotFound:
+            problems.append(Problem("VolumeNotFound", f"{where} does not exist"))
+            continue
+        users = [name_of(pod) for pod in pods_now if _uses(pod, claim)]
+        if users:
+            problems.append(Problem("VolumeInUse", f"{where} is in use by pod {users[0]}: stop it first"))
+    return problems
+
+
+def _uses(pod: Manifest, claim: str) -> bool:
+    """Whether a pod may write to a volume; those of Jobs end, and ours only read."""
+    claims = [v.get("persistentVolumeClaim", {}).get("claimName") for v in pod["spec"].get("volumes", [])]
+    ended = pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
+    return claim in claims and not ended and labels.MOVE_JOB not in labels_of(pod)
 
 
 async def _mark(ctx: Context, view: View) -> None:
