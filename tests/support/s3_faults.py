@@ -64,7 +64,8 @@ class Proxy:
                 await self._serve(reader, writer)
         finally:
             self._links.discard(task)
-            writer.transport.abort()
+            with suppress(OSError, ssl.SSLError):
+                writer.close()  # what is written is sent first
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         mode = self._mode
