@@ -36,8 +36,11 @@ note() {
         return 0
     fi
     TZ=UTC printf -v now '%(%Y-%m-%dT%H:%M:%SZ)T' -1
-    # PostgreSQL tries again at once: what is over by then is not worth a word.
-    if [ ! -s "$state/first-failure" ]; then echo "$now" >"$state/first-failure"; return 1; fi
+    # PostgreSQL tries again at once: what is over by then is not worth a word. What took long was no moment.
+    if [ ! -s "$state/first-failure" ]; then
+        echo "$now" >"$state/first-failure"
+        ((SECONDS >= 10)) || return 1
+    fi
     found=$(cause) told=$(cat "$state/failed") kind=${found:0:5}
     # Once for each kind of failure. That a push took too long (082) says less than what was there before.
     if [ -n "$told" ] && [[ $kind = '[082]' || $told = *'"cause":"'"$kind"* ]]; then
