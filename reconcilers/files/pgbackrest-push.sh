@@ -20,7 +20,9 @@ cause() {
     text=$(sed --regexp-extended --quiet \
         -e 's/^.*ERROR: (\[[0-9]{3}\])/\1/' \
         -e 's/((key|secret|pass|token|credential)[a-z-]*[=:] *)[^ ,]+/\1<redacted>/Ig' \
-        -e '/^\[[0-9]{3}\]|^ *(HINT:|repo[1-4]: |.*HTTP request failed)/p' <<<"$output" | tr '\\"' "/'" | tr -cd '[:print:]\n')
+        -e '/ on (retry at|[0-9]+ retries from) /d' \
+        -e '/^\[[0-9]{3}\]|^ *repo[1-4]: |^ *[A-Za-z]+Error: /p' <<<"$output" |
+        awk '!seen[$0]++' | tr '\\"' "/'" | tr -cd '[:print:]\n')
     # shellcheck disable=SC2086  # words, whatever is between them
     text=$(set -f; echo ${text:-pgbackrest archive-push ended with status $status})
     printf '%s' "${text:0:800}"
@@ -28,7 +30,7 @@ cause() {
 
 # note PATH: leave what is to be told; false when that is nothing.
 note() {
-    local now found kind told
+    local now found told
     if ((status == 0)); then
         printf '%s\n' "$PWD/$1" >>"$state/pushed"
         if [ -e "$state/failed" ]; then rm -f "$state/failed"; : >"$state/turned"; fi
@@ -41,9 +43,9 @@ note() {
         echo "$now" >"$state/first-failure"
         ((SECONDS >= 10)) || return 1
     fi
-    found=$(cause) told=$(cat "$state/failed") kind=${found:0:5}
-    # Once for each kind of failure. That a push took too long (082) says less than what was there before.
-    if [ -n "$told" ] && [[ $kind = '[082]' || $told = *'"cause":"'"$kind"* ]]; then
+    found=$(cause) told=$(cat "$state/failed")
+    # Once for each cause, whatever numbers are in it. That a push took too long (082) says less than another one.
+    if [ -n "$told" ] && [[ $found = '[082]'* || ${told//[0-9]/} = *'"cause":"'"${found//[0-9]/}\"}" ]]; then
         [ -e "$state/turned" ]  # the API server was away
         return
     fi

@@ -236,7 +236,9 @@ def test_a_failing_archive_is_told_once_and_its_end_too(tmp_path: Path) -> None:
         "2026-11-25 10:00:00.000 P00  ERROR: [103]: archive-push command encountered error(s):\n"
         "            repo2: [ProtocolError] HTTP request failed with 403 (Forbidden), key-secret=hunter2:\n"
         '            *** Request Headers ***:\n            authorization: "a\\b"\n'
-        "            HINT: look.\n"
+        "            ProtocolError: HTTP request failed with 403 (Forbidden):\n"
+        "            HINT: has a stanza-create been performed?\n"
+        "                [ProtocolError] on 3 retries from 1-15ms: HTTP request failed\n"
     )
     archiver.push(late, 82)
     assert archiver.told(0) == [], "one failure is not worth a word"
@@ -251,7 +253,7 @@ def test_a_failing_archive_is_told_once_and_its_end_too(tmp_path: Path) -> None:
     assert second is not None
     cause = json.loads(second)["cause"]
     assert cause.startswith("[103]: archive-push command encountered error(s): repo2: [ProtocolError]")
-    assert cause.endswith("HINT: look.")
+    assert cause.endswith("ProtocolError: HTTP request failed with 403 (Forbidden):")
     for secret in ("hunter2", "authorization"):
         assert secret not in cause
     assert json.loads(second)["since"] == json.loads(first)["since"]
