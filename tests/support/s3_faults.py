@@ -23,6 +23,7 @@ class Proxy:
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._tls.load_cert_chain(target.folder / "tls.crt", target.folder / "tls.key")
         self._loop = asyncio.new_event_loop()
+        self._server: asyncio.Server | None = None
         self._links: set[asyncio.Task[None]] = set()
         self._mode: Mode = "pass"
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -40,16 +41,24 @@ class Proxy:
 
     def stop(self) -> None:
         """End."""
-        self.become("refuse")
+        self._call(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
+        self._loop.close()
 
     def _call(self, work: Coroutine[None, None, None]) -> None:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
 
     async def _listen(self) -> None:
-        server = await asyncio.start_server(self._link, "0.0.0.0", 0, ssl=self._tls)
-        self.port = server.sockets[0].getsockname()[1]
+        self._server = await asyncio.start_server(self._link, "0.0.0.0", 0, ssl=self._tls)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def _end(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        await self._cut()
+        await asyncio.gather(*self._links, return_exceptions=True)
+        await asyncio.sleep(0.1)  # until the transports have closed, too
 
     async def _cut(self) -> None:
         for task in self._links:
@@ -60,8 +69,10 @@ class Proxy:
         assert task is not None
         self._links.add(task)
         try:
-            with suppress(OSError, ssl.SSLError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            with suppress(OSError, ssl.SSLError, asyncio.IncompleteReadError):
                 await self._serve(reader, writer)
+        except asyncio.CancelledError:
+            writer.transport.abort()
         finally:
             self._links.discard(task)
             with suppress(OSError, ssl.SSLError):
