@@ -23,6 +23,7 @@ PGBACKREST_CRONJOB = CRUNCHY + "pgbackrest-cronjob"
 JOB = "batch.kubernetes.io/job-name"
 PGBACKREST_RESTORE = CRUNCHY + "pgbackrest-restore"
 PGBACKREST_RESTORE_CONFIG = CRUNCHY + "pgbackrest-restore-config"
+MOVE_JOB = CRUNCHY + "move-job"
 STARTUP_INSTANCE = CRUNCHY + "startup-instance"
 
 VERSION = PERCONA + "version"

@@ -124,6 +124,11 @@ def restore_job(cluster: str) -> str:
     return f"{cluster}-pgbackrest-restore"
 
 
+def move_job(cluster: str, what: str) -> str:
+    """Job that copies a volume of a former cluster; `what`: pgdata or pgbackrest-repo."""
+    return f"{cluster}-move-{what}-dir"
+
+
 def bootstrap_restore(cluster: str) -> str:
     """PerconaPGRestore that mirrors how a new cluster is filled from a backup."""
     return f"{cluster}-bootstrap"

@@ -20,7 +20,6 @@ IGNORED: tuple[str, ...] = (
     "spec.backups.pgbackrest.restore",
     "spec.backups.pgbackrest.sidecars",
     "spec.backups.volumeSnapshots",
-    "spec.dataSource.volumes",
     "spec.extensions.custom",
     "spec.extensions.image",
     "spec.extensions.imagePullPolicy",

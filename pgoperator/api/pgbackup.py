@@ -54,6 +54,13 @@ class SnapshotStatus(ApiModel):
     )
 
 
+class RepoVolumeStatus(ApiModel):
+    """Space on the volume of a repository."""
+
+    free_bytes: Int64 = Field(description="Free space.")
+    capacity_bytes: Int64 = Field(description="Size.")
+
+
 class PGBackupStatus(ApiModel):
     """How far a backup is."""
 
@@ -65,6 +72,9 @@ class PGBackupStatus(ApiModel):
     storage_type: str | None = Field(default=None, description="filesystem, s3, gcs or azure.")
     destination: str | None = Field(default=None, description="Where the backup is, as a URL.")
     size: Int64 | None = Field(default=None, description="Bytes that the backup added to the repository.")
+    repo_volume: RepoVolumeStatus | None = Field(
+        default=None, description="Space on the repository's volume after this backup."
+    )
     repo: Repository | None = Field(default=None, description="Settings of the repository at the time.")
     image: str | None = Field(default=None, description="Image of pgBackRest that was used.")
     cr_version: str | None = Field(default=None, description="Version of the cluster's API at the time.")

@@ -99,6 +99,17 @@ class RepositoryStatus(ApiModel):
     repo_options_hash: str | None = Field(
         default=None, description="Digest of the options at the last stanza check."
     )
+    reachable: bool | None = Field(
+        default=None, description="Whether it takes WAL, as far as the primary last pushed any."
+    )
+    last_pushed: Time | None = Field(
+        default=None, description="When it last got a WAL segment, to the minute."
+    )
+    free_bytes: Int64 | None = Field(default=None, description="Free space of its volume at `measured`.")
+    capacity_bytes: Int64 | None = Field(default=None, description="Size of its volume at `measured`.")
+    measured: Time | None = Field(
+        default=None, description="When a backup last looked how much space its volume has."
+    )
     desired_repo_volume: str | None = Field(default=None, description="Size that the volume should grow to.")
 
 

@@ -34,6 +34,10 @@ _LIMITS = {
     "protocol-timeout": "660",  # must be longer than db-timeout
     "archive-timeout": "60",
 }
+# One file at a time, and PostgreSQL comes again: a peer that fell silent, as on a node that is cut off, must
+# not hold the archive for the eleven minutes that a step of a backup may take.
+_SINGLE_FILE_LIMITS = {"db-timeout": "20", "protocol-timeout": "60"}
+_SINGLE_FILE_COMMANDS = ("archive-get", "archive-push")
 _FORBIDDEN = re.compile(
     r"stanza|cmd|config(-.*)?|spool-path|lock-path|tls-server-.*|pg\d+-.*|repo\d+-host(-.*)?|repo\d+-type"
 )
@@ -103,7 +107,10 @@ def instance_conf(
         if repo.type == "volume" and repo_host is not None:
             settings |= _host(f"{repo.name}-host", repo_host) | {f"{repo.name}-host-user": "postgres"}
     stanza = {"pg1-path": pg_path, "pg1-port": str(pg_port), "pg1-socket-path": SOCKET_DIRECTORY}
-    return ini.render({"global": settings | _allowed(overrides), STANZA: stanza})
+    # Together only: one must be less than the other.
+    ours = _SINGLE_FILE_LIMITS.keys().isdisjoint(overrides)
+    commands = {f"global:{command}": _SINGLE_FILE_LIMITS for command in _SINGLE_FILE_COMMANDS if ours}
+    return ini.render({"global": settings | _allowed(overrides), **commands, STANZA: stanza})
 
 
 def repo_conf(

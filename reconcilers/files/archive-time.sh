@@ -1,6 +1,7 @@
 #!/bin/bash
-# archive-time.sh STATE: tells the time of the last commit in the segments that STATE/pushed names, by this pod's
-# annotation pgv2.percona.com/archived. One at a time; what is pushed meanwhile is told by a later round.
+# archive-time.sh STATE: tells what pgbackrest-push.sh has left in STATE, by this pod's annotations: the time of the
+# last commit in the pushed segments by pgv2.percona.com/archived, why no segment can be pushed by
+# pgv2.percona.com/archive-failure. One at a time; what comes meanwhile is told by a later round.
 set -u
 state=$1 pause=${ARCHIVE_PAUSE:-10}
 account=${SERVICE_ACCOUNT:-/var/run/secrets/kubernetes.io/serviceaccount}
@@ -15,19 +16,37 @@ commit() {
         sed --quiet 's/.*desc: COMMIT[A-Z_]* .*\([0-9]\{4\}-[0-9-]*\) \([0-9:.]*\) UTC.*/\1T\2+00:00/p' | tail -n 1
 }
 
-# tell JSON: patches the annotation; the value is a string, so its quotes are escaped.
+# tell NAME VALUE: patches one of our annotations; VALUE is JSON. An API server that is away is asked again for some
+# minutes.
 tell() {
-    curl --silent --fail --output /dev/null --max-time 10 --request PATCH --cacert "$account/ca.crt" \
-        --header @<(printf 'Authorization: Bearer %s' "$(<"$account/token")") \
-        --header 'Content-Type: application/merge-patch+json' \
-        --data "{\"metadata\":{\"annotations\":{\"pgv2.percona.com/archived\":\"${1//\"/\\\"}\"}}}" \
-        "$server/api/v1/namespaces/$(<"$account/namespace")/pods/$HOSTNAME"
+    local try
+    for ((try = 0; try < 30; try++)); do
+        curl --silent --fail --output /dev/null --max-time 10 --request PATCH --cacert "$account/ca.crt" \
+            --header @<(printf 'Authorization: Bearer %s' "$(<"$account/token")") \
+            --header 'Content-Type: application/merge-patch+json' \
+            --data "{\"metadata\":{\"annotations\":{\"pgv2.percona.com/$1\":$2}}}" \
+            "$server/api/v1/namespaces/$(<"$account/namespace")/pods/$HOSTNAME" && return
+        sleep "$pause"
+    done
+    return 1
+}
+
+# quoted TEXT: as a string of JSON.
+quoted() { printf '"%s"' "${1//\"/\\\"}"; }
+
+# turn: tells that archiving fails, or that it does no more.
+turn() {
+    local value=null
+    rm -f "$state/turned"
+    if [ -r "$state/failed" ]; then value=$(quoted "$(<"$state/failed")"); fi
+    # The next push that fails begins anew.
+    tell archive-failure "$value" || { : >"$state/turned"; exit 0; }
 }
 
 # round: tells of what was pushed since the last one. From the newest segment back to one with a commit: one read in
 # a busy database, and in a quiet one there are few.
 round() {
-    local paths last found now i try
+    local paths last found now i
     mv "$state/pushed" "$state/telling"
     mapfile -t paths <"$state/telling"
     last=$(cat "$state/commit" 2>/dev/null)
@@ -40,19 +59,17 @@ round() {
         fi
     done
     TZ=UTC printf -v now '%(%Y-%m-%dT%H:%M:%SZ)T' -1
-    # An API server that is away is asked again for some minutes; the next segment begins anew.
-    for ((try = 0; try < 30; try++)); do
-        tell "{\"wal\":\"${paths[-1]##*/}\",\"commit\":\"$last\",\"pushed\":\"$now\"}" && break
-        sleep "$pause"
-    done
+    # The next segment begins anew.
+    tell archived "$(quoted "{\"wal\":\"${paths[-1]##*/}\",\"commit\":\"$last\",\"pushed\":\"$now\"}")"
 }
 
-# What is pushed after the last look and before the lock is free has found the lock taken: so look once more.
+# What is left after the last look and before the lock is free has found the lock taken: so look once more.
 exec {lock}>"$state/lock"
-while [ -s "$state/pushed" ]; do
+while [ -s "$state/pushed" ] || [ -e "$state/turned" ]; do
     flock --nonblock "$lock" || exit 0
-    while [ -s "$state/pushed" ]; do
-        round
+    while [ -s "$state/pushed" ] || [ -e "$state/turned" ]; do
+        if [ -e "$state/turned" ]; then turn; fi
+        if [ -s "$state/pushed" ]; then round; fi
         sleep "$pause"
     done
     flock --unlock "$lock"

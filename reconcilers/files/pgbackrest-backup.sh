@@ -3,12 +3,13 @@
 #
 # The backup is marked with UID, that of the object that asked for it: a Job that is repeated finds what an earlier
 # one has finished, and only reports it. The report is one line of JSON: `backup`, the entry of `pgbackrest info`
-# without its lists, and `labels`, the backups that are in the repository now (see `shortened`).
+# without its lists, `labels`, the backups that are in the repository now (see `shortened`), and `volume`, the space on
+# the repository's volume.
 set -u
 here=${0%/*} hash=$1 repo=$2 uid=$3; shift 3
 # shellcheck source=reconcilers/files/pgbackrest-job.sh
 . "$here/pgbackrest-job.sh"
-mark="percona.com/backup-uid"
+mark="percona.com/backup-uid" volumes=${REPOSITORIES:-/pgbackrest}
 
 # The entry of our backup: keys are in order, and no other entry with an annotation is on its line.
 entry() {
@@ -36,6 +37,14 @@ shortened() {
     printf '%s' "${result# }"
 }
 
+# space: of the volume, where the repository is on one; nobody else of the cluster sees it.
+space() {
+    local size free
+    [ -d "$volumes/repo$repo" ] || return
+    read -r size free < <(df --block-size=1 --output=size,avail "$volumes/repo$repo" 2>/dev/null | tail -n 1)
+    [ -z "$free" ] || printf '"volume":{"size":%s,"free":%s},' "$size" "$free"
+}
+
 await_configuration "$hash"
 pgbackrest=(pgbackrest --stanza=db "--repo=$repo")
 loudly=(--log-level-console=info --log-level-stderr=off --no-log-timestamp)
@@ -55,7 +64,7 @@ if [ -z "$(entry)" ]; then
     [ -n "$(entry)" ] || fail "$((status ? status : 1))" "${failure:-pgbackrest backup ended with status $status}"
 fi
 # A report that is cut off cannot be read: better without the newest labels, which nobody would miss soon.
-backup=$(compact "$(entry)") labels=$(shortened)
-room=$((4000 - ${#backup}))
+backup=$(compact "$(entry)") labels=$(shortened) space=$(space)
+room=$((4000 - ${#backup} - ${#space}))
 if ((${#labels} > room)); then labels=${labels:0:room}; labels="${labels% *} ..."; fi
-printf '{"backup":%s,"labels":"%s"}' "$backup" "$labels" >"$report"
+printf '{%s"backup":%s,"labels":"%s"}' "$space" "$backup" "$labels" >"$report"

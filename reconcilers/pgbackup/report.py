@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from pgoperator.api.pgbackup import RepoVolumeStatus
 from pgoperator.errors import OperatorError
 from pgoperator.postgres.pgbackrest_info import Backup, BadInfo, parse_backup
 
@@ -20,6 +21,8 @@ class Report:
     labels: frozenset[str]
     complete: bool
     """Whether `labels` are all; if not, they are the oldest."""
+    volume: RepoVolumeStatus | None = None
+    """Space on the repository's volume; None where there is none."""
 
     def has_lost(self, label: str) -> bool:
         """Whether the repository holds a backup no more."""
@@ -34,10 +37,12 @@ def parse(text: str) -> Report:
         document = json.loads(text)
         words = document["labels"].split()
         backup = parse_backup(document["backup"])
+        space = document.get("volume")
+        volume = RepoVolumeStatus(free_bytes=space["free"], capacity_bytes=space["size"]) if space else None
     except (ValueError, KeyError, TypeError, AttributeError, BadInfo) as error:
         raise BadReport(f"the Job's report cannot be read: {text[:200]!r}") from error
     complete = "..." not in words
-    return Report(backup, frozenset(_labels(word for word in words if word != "...")), complete)
+    return Report(backup, frozenset(_labels(word for word in words if word != "...")), complete, volume)
 
 
 def _labels(words: Iterable[str]) -> list[str]:

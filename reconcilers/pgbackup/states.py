@@ -129,15 +129,17 @@ def _succeeded(backup: PGBackup, cluster: PGCluster, job: Seen, now: datetime) -
         )
         return Step(status, Act.REMOVE)
     try:
-        found = report.parse(job.report).backup
+        told = report.parse(job.report)
     except report.BadReport as error:
         return Step(failed(backup, str(error), now))
+    found, repo = told.backup, find_repo(backup, cluster)
     update = facts(backup, cluster) | {
         "state": SUCCEEDED,
         "error": None,
         "backup_name": found.label,
         "backup_type": found.type,
         "size": found.delta if found.repo_delta is None else found.repo_delta,
+        "repo_volume": told.volume if repo is not None and repo.volume is not None else None,
         "completed": max(found.stop, backup.metadata.creation_timestamp or found.stop),
     }
     return Step(backup.status.model_copy(update=update))

@@ -3,26 +3,25 @@
 `Book` is what a pass knows of the cluster's backups: their objects and the schedules.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import count
+from typing import Any
 
 from pgoperator import labels, naming
 from pgoperator.api.pgbackup import PGBackup
 from pgoperator.api.repositories import Repository
 from pgoperator.api.status import PgBackRestStatus, RepoHostStatus, RepositoryStatus, ScheduledBackupStatus
-from pgoperator.kube.manifest import Manifest, annotations_of, labels_of
-from reconcilers.pgcluster import schedules
+from pgoperator.kube.manifest import Manifest, labels_of
+from reconcilers.pgcluster import archiving, schedules
 from reconcilers.pgcluster.schedules import Turn, Turns
 from reconcilers.pgcluster.view import View, is_ready
 
 SUCCEEDED, FAILED = "Succeeded", "Failed"
-ARCHIVED = labels.PERCONA + "archived"
-"""On an instance's pod: what `archive-time.sh` has pushed last, as JSON."""
 SUPERSEDED = labels.PERCONA + "superseded"
 """On a first backup that no replica can start from any more."""
+SETTLING = timedelta(minutes=2)
 Fact = tuple[str, bool, str, str]
 """Type, status, reason and message of a condition."""
 
@@ -113,7 +112,9 @@ def status(
     by_repo = {labels_of(claim).get(labels.PGBACKREST_REPO): claim for claim in claims}
     first = first_is_complete(view, known, stanza_hash)
     repos = [
-        _repository(repo, by_repo.get(repo.name), stanza_hash, first=first and position == 0)
+        _repository(repo, by_repo.get(repo.name), stanza_hash, first=first and position == 0).model_copy(
+            update=_health(view, known, repo)
+        )
         for position, repo in enumerate(view.cluster.spec.backups.repos)
     ]
     host = RepoHostStatus(api_version="apps/v1", kind="StatefulSet", ready=host_ready(view))
@@ -137,6 +138,33 @@ def _repository(
         replica_create_backup_complete=first or None,
         repo_options_hash=stanza_hash,
     )
+
+
+def _health(view: View, known: Book, repo: Repository) -> dict[str, Any]:
+    """Whether a repository takes WAL, and how much space its volume has: from what others told."""
+    before = view.cluster.status.pgbackrest
+    old = next((r for r in before.repos if r.name == repo.name), None) if before else None
+    old = old or RepositoryStatus(name=repo.name)
+    newest = known.newest(repo.name)
+    room = newest.status.repo_volume if newest is not None and repo.volume is not None else None
+    primary = view.observed.primary
+    pushed = archiving.archived(primary.pod if primary else None)
+    failed = archiving.failure(primary.pod if primary else None)
+    if repo.volume is not None and not host_ready(view):
+        reachable: bool | None = False
+    elif primary is None or (failed is None and pushed is None):
+        reachable = old.reachable
+    else:
+        reachable = failed is None or not failed.is_about(repo.name, len(view.cluster.spec.backups.repos))
+    # To the minute: a busy cluster pushes all the time, and a write for each would be too many.
+    minute = pushed.pushed.replace(second=0, microsecond=0) if pushed is not None else None
+    return {
+        "reachable": reachable,
+        "last_pushed": minute if minute is not None and reachable else old.last_pushed,
+        "free_bytes": room.free_bytes if room else old.free_bytes,
+        "capacity_bytes": room.capacity_bytes if room else old.capacity_bytes,
+        "measured": newest.status.completed if newest is not None and room else old.measured,
+    }
 
 
 def host_ready(view: View) -> bool:
@@ -169,7 +197,7 @@ def facts(view: View, known: Book, stanza_hash: str | None) -> list[Fact]:
         if failing
         else ("ReadyForBackup", True, "AllConditionsAreTrue", "backups can be taken")
     )
-    return [summary, host, stanza, first, *_schedules(view, known)]
+    return [summary, host, stanza, first, *_archiving(view, created=created), *_schedules(view, known)]
 
 
 def _first(view: View, known: Book, stanza_hash: str | None) -> Fact:
@@ -181,6 +209,28 @@ def _first(view: View, known: Book, stanza_hash: str | None) -> Fact:
     if found is not None and found.status.state == FAILED:
         return kind, False, "RepoBackupFailed", f"the first backup failed: {found.status.error}"
     return kind, False, "RepoBackupNotComplete", "the first backup is not complete yet"
+
+
+def _archiving(view: View, *, created: bool) -> list[Fact]:
+    """That WAL is not archived, as long as it is not; before there is a stanza, that says it."""
+    primary = view.observed.primary
+    failed = archiving.failure(primary.pod) if primary and created else None
+    if primary is None or failed is None or settling(view) > timedelta():
+        return []
+    since = f"{failed.since:%Y-%m-%dT%H:%M:%SZ}"
+    text = f"WAL is not archived since {since} and waits on the volume of {primary.pod_name}"
+    return [("ArchivingFailing", True, "ArchivePushFailed", f"{text}: {failed.cause}")]
+
+
+def settling(view: View) -> timedelta:
+    """How long a failure of before the stanza is no news yet: PostgreSQL tries again every minute only."""
+    primary = view.observed.primary
+    failed = archiving.failure(primary.pod) if primary else None
+    if failed is None:
+        return timedelta()
+    stanza = view.cluster.status.condition("PGBackRestReplicaRepoReady")
+    since = stanza.last_transition_time if stanza is not None and stanza.status == "True" else view.now
+    return max(since + SETTLING - view.now, timedelta()) if failed.since < since else timedelta()
 
 
 def _schedules(view: View, known: Book) -> list[Fact]:
@@ -209,25 +259,3 @@ def last_success(known: Book, schedule: str) -> datetime | None:
     """When a backup of a schedule last succeeded."""
     done = [b.status.completed for b in known.of_schedule(schedule) if b.status.state == SUCCEEDED]
     return max((time for time in done if time is not None), default=None)
-
-
-@dataclass(frozen=True, slots=True)
-class Archived:
-    """What the primary has pushed to the archive last."""
-
-    pushed: datetime
-    commit: datetime | None
-    """Of the last transaction in it; None when it holds none."""
-
-
-def archived(pod: Manifest | None) -> Archived | None:
-    """Read the annotation of a pod; None when there is none, or it cannot be read."""
-    text = annotations_of(pod).get(ARCHIVED, "") if pod else ""
-    try:
-        found = json.loads(text)
-        commit = found.get("commit")
-        return Archived(
-            datetime.fromisoformat(found["pushed"]), datetime.fromisoformat(commit) if commit else None
-        )
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return None

@@ -18,7 +18,7 @@ from pgoperator.kube import kinds
 from pgoperator.kube.errors import AlreadyExists, NotFound
 from pgoperator.kube.manifest import Manifest, annotations_of, name_of
 from pgoperator.runtime.result import Wait
-from reconcilers.pgcluster import archive, schedules
+from reconcilers.pgcluster import archive, archiving, schedules
 from reconcilers.pgcluster.archive import Book
 from reconcilers.pgcluster.schedules import Turn
 from reconcilers.pgcluster.view import View
@@ -49,6 +49,8 @@ async def act(
     if stanza_hash is not None and ready and view.restoring is None and not view.cluster.spec.pause:
         waits += await _first(ctx, view, known, stanza_hash)
         known = await _scheduled(ctx, view, known)
+    if (left := archive.settling(view)) > timedelta():
+        waits.append(Wait("WAL of before the stanza is archived", left.total_seconds() + 0.1))
     following = min((turn.next for turn in known.turns.turns), default=None)
     if following is not None:
         seconds = (following - view.now).total_seconds()
@@ -150,7 +152,7 @@ async def _tell_restorable(ctx: Context, view: View, known: Book) -> None:
     if not view.cluster.spec.backups.track_latest_restorable_time:
         return
     primary, newest = view.observed.primary, known.newest()
-    found = archive.archived(primary.pod if primary else None)
+    found = archiving.archived(primary.pod if primary else None)
     if found is None or found.commit is None:
         return
     metrics.show_restorable(

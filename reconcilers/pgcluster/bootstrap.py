@@ -12,7 +12,9 @@ from pgoperator.api.storage import ClusterSource, RepositorySource
 from pgoperator.context import Context
 from pgoperator.kube import kinds
 from pgoperator.kube.manifest import Manifest
+from pgoperator.kube.store import Store
 from pgoperator.runtime.result import Wait
+from reconcilers.pgcluster import adoption
 from reconcilers.pgcluster.problems import Problem
 from reconcilers.pgcluster.view import Observed, Restoring, View
 
@@ -23,9 +25,13 @@ def source_of(cluster: PGCluster) -> ClusterSource | RepositorySource | None:
     return (data.postgres_cluster or data.pgbackrest) if data is not None else None
 
 
-def held(cluster: PGCluster, observed: Observed) -> Restoring | None:
+def held(store: Store, cluster: PGCluster, observed: Observed) -> Restoring | None:
     """Keep the instances from starting empty while the cluster waits for data; None when it does not."""
-    if source_of(cluster) is None or observed.system_identifier or _is_old(cluster, observed):
+    if observed.system_identifier or _is_old(cluster, observed):
+        return None
+    if adoption.pending(store, cluster):
+        return Restoring(naming.move_job(cluster.name, adoption.DATA), "Checking", "", bootstrap=True)
+    if source_of(cluster) is None:
         return None
     return Restoring(naming.bootstrap_restore(cluster.name), "Checking", "", bootstrap=True)
 
@@ -38,11 +44,18 @@ def _is_old(cluster: PGCluster, observed: Observed) -> bool:
     )
 
 
+def is_waiting(view: View) -> bool:
+    """Whether the cluster waits for its data."""
+    return view.restoring is not None and view.restoring.bootstrap
+
+
 async def act(ctx: Context, view: View) -> Wait | None:
     """Ask for the restore."""
     restoring = view.restoring
     if restoring is None or not restoring.bootstrap:
         return None
+    if adoption.wanted(view.cluster):
+        return await adoption.act(ctx, view)
     name = naming.bootstrap_restore(view.name)
     if ctx.store.get(kinds.PG_RESTORE, view.namespace, name) is None:
         await ctx.applier.apply(_restore(view), view.manifest)
@@ -53,6 +66,8 @@ def found(ctx: Context, view: View) -> list[Problem]:
     """Why the data could not be fetched."""
     if view.restoring is None or not view.restoring.bootstrap:
         return []
+    if adoption.wanted(view.cluster):
+        return adoption.found(ctx, view)
     name = naming.bootstrap_restore(view.name)
     status = (ctx.store.get(kinds.PG_RESTORE, view.namespace, name) or {}).get("status") or {}
     if status.get("state") != "Failed":

@@ -20,6 +20,7 @@ from pgoperator.kube.errors import Forbidden, Invalid
 from pgoperator.kube.manifest import Key, Kind, Manifest, key_of, labels_of, name_of, owner_of
 from pgoperator.runtime.result import Done, Result, Wait
 from reconcilers.pgcluster import (
+    adoption,
     backups,
     bootstrap,
     certificates,
@@ -126,6 +127,7 @@ class PGClusters:
         ]
         found += databases.found(view, memory) + bootstrap.found(ctx, view)
         found += [memory.init_problem] if memory.init_problem else []
+        found += await adoption.obstacles(ctx, cluster) if bootstrap.is_waiting(view) else []
         if not view.paused and not report.all_ready(view):
             found += (absent := await references.missing(ctx, cluster))
             waits += [Wait(problem.message, references.SECONDS) for problem in absent]
@@ -197,7 +199,7 @@ async def _view(ctx: Context, cluster: PGCluster, manifest: Manifest, memory: Me
     observed = observe(ctx.store, namespace, name)
     cluster = consent.effective(cluster, observed)
     sizes = {one.name: one.replicas for one in cluster.spec.instance_sets()}
-    restore = restoring.active(ctx.store, namespace, name) or bootstrap.held(cluster, observed)
+    restore = restoring.active(ctx.store, namespace, name) or bootstrap.held(ctx.store, cluster, observed)
     planned = plan.planned(name, sizes, observed)
     planned = restoring.arrange(name, planned, restore, cluster.spec.instance_sets())
     now = ctx.clock()

@@ -40,7 +40,16 @@ def desired(view: View) -> list[Manifest]:
         return []
     volumes = [_volume(view, repo) for repo in _volumes(view)]
     claims = [claim for part in extras.of_repo_host(view.cluster.spec) for claim in extras.claims(view, part)]
-    return [_config_map(view), *volumes, *claims, _stateful_set(view)]
+    found = [_config_map(view), *volumes, *claims]
+    if view.restoring is not None and view.restoring.bootstrap and _is_copied(view):
+        return found  # the copy comes first: it decides where both volumes are
+    return [*found, _stateful_set(view)]
+
+
+def _is_copied(view: View) -> bool:
+    """Whether a repository begins with the volume of a former cluster."""
+    data = view.cluster.spec.data_source
+    return bool(data and data.volumes and data.volumes.pgbackrest_volume)
 
 
 def _volumes(view: View) -> list[Repository]:

@@ -7,7 +7,7 @@ from pgoperator import labels
 from pgoperator.kube import kinds
 from pgoperator.kube.manifest import Key, Kind, Manifest, annotations_of, controller_of, key_of, labels_of
 from pgoperator.runtime.source import Watch
-from reconcilers.pgcluster import archive
+from reconcilers.pgcluster import archiving
 from reconcilers.pgcluster.memory import Memory
 from reconcilers.pgcluster.view import Member
 
@@ -109,7 +109,8 @@ def _pod(pod: Manifest) -> Any:
         containers,
         conditions,
         patroni,
-        annotations_of(pod).get(archive.ARCHIVED),
+        annotations_of(pod).get(archiving.ARCHIVED),
+        annotations_of(pod).get(archiving.FAILURE),
     )
 
 

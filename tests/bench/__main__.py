@@ -4,6 +4,7 @@ import argparse
 import time
 from collections.abc import Callable
 
+from tests.bench.backup import large_backup, small_backup
 from tests.bench.creation import creation
 from tests.bench.fleet import fleet
 from tests.bench.gaps import CUT, STRIKES, gaps
@@ -28,13 +29,17 @@ def main() -> None:
         "creation",
         "idle",
         "memory",
+        "backup",
+        "backup-large",
         "restore",
         "gaps",
         *(f"gaps-{name}" for name in GAPS),
         "fleet",
         "all",
     )
-    parser.add_argument("what", nargs="*", default=["all"], metavar="WHAT", help=", ".join(parts))
+    parser.add_argument(
+        "what", nargs="*", metavar="WHAT", help=f"{', '.join(parts)}; default all but backup-large"
+    )
     parser.add_argument(
         "--runs", type=int, default=0, help="creations (default 5) and faults of a kind (default 10)"
     )
@@ -42,7 +47,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if unknown := set(arguments.what) - set(parts):
         parser.error(f"no such measurement: {', '.join(sorted(unknown))}; there are {', '.join(parts)}")
-    wanted = ("creation", "idle", "restore", "gaps", "fleet") if "all" in arguments.what else arguments.what
+    usual = ("creation", "idle", "backup", "restore", "gaps", "fleet")
+    wanted = (*usual, "backup-large") if "all" in arguments.what else arguments.what or usual
     for what in wanted:
         began = time.monotonic()
         _measure(what, arguments.runs, arguments.clusters)
@@ -58,6 +64,8 @@ def _measure(what: str, runs: int, clusters: int) -> None:
         "creation": lambda: creation(here, runs or 5),
         "idle": lambda: idle(here),
         "memory": lambda: memory(here),
+        "backup": lambda: small_backup(here, runs or 3),
+        "backup-large": lambda: large_backup(here),
         "restore": lambda: restore(here, runs or 3),
     }
     with place(what) as here:

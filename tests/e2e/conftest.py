@@ -24,9 +24,11 @@ _numbers = count(1)
 # They break nodes, API servers and operators or wait for backups: long, and run by a target of their own.
 FAULTS = {
     "test_backup",
+    "test_backup_faults",
     "test_extensions",
     "test_faults",
     "test_faults_synchronous",
+    "test_from_volumes",
     "test_helm",
     "test_interrupted",
     "test_monitoring",

@@ -114,6 +114,22 @@ def test_a_given_backup(cluster: Cluster, client: Client) -> None:
     serves(cluster, client, ROWS)
 
 
+@pytest.mark.parametrize("kind", ["lsn", "xid", "name"])
+def test_a_position_a_transaction_and_a_restore_point(cluster: Cluster, client: Client, kind: str) -> None:
+    uri, rows = cluster.credentials()["pgbouncer-uri"], count(cluster, client)
+    if kind == "lsn":
+        target = cluster.psql("SELECT pg_current_wal_insert_lsn()")
+    elif kind == "xid":
+        insert = "INSERT INTO kept VALUES (1) RETURNING pg_current_xact_id()"
+        target, rows = client.sql(uri, insert), rows + 1
+    else:
+        target = f"noted-{rows}"
+        cluster.psql(f"SELECT pg_create_restore_point('{target}')")
+    client.sql(uri, "INSERT INTO kept SELECT generate_series(1, 7)")
+    Restore(cluster, f"by-{kind}", (f"--type={kind}", f"--target={target}")).apply().wait("Succeeded")
+    serves(cluster, client, rows)
+
+
 WRONG = {
     "unknown-set": (("--set=20200101-000000F",), "has no backup 20200101-000000F"),
     "future": (("--type=time", '--target="2099-01-01 00:00:00+00"'), "in the future"),

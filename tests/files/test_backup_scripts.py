@@ -80,6 +80,18 @@ def test_a_backup_is_reported_with_everything_beside_it(tmp_path: Path) -> None:
     assert "--annotation=percona.com/backup-uid=u-1" in calls
 
 
+def test_the_space_of_the_repositorys_volume_is_reported(tmp_path: Path) -> None:
+    info_then_backup(tmp_path, stanza(FULL | MARK), "")
+    (tmp_path / "repositories/repo1").mkdir(parents=True)
+    own = {"REPOSITORIES": str(tmp_path / "repositories")}
+    for repo, there in (("1", True), ("2", False)):
+        assert run("pgbackrest-backup.sh", "h", repo, "u-1", folder=tmp_path, **own).returncode == 0
+        volume = report.parse((tmp_path / "report").read_text()).volume
+        assert (volume is not None) == there
+        if volume is not None:
+            assert 0 < volume.free_bytes <= volume.capacity_bytes
+
+
 def test_one_that_is_there_is_not_taken_again(tmp_path: Path) -> None:
     info_then_backup(tmp_path, stanza(FULL | MARK), "")
     assert run("pgbackrest-backup.sh", "h", "1", "u-1", folder=tmp_path).returncode == 0
@@ -178,6 +190,79 @@ def test_the_last_commit_is_told_and_a_quiet_segment_takes_nothing_back(tmp_path
         assert found["pushed"].endswith("Z")
     assert "/api/v1/namespaces/namespace/pods/p-0" in _read(tmp_path / "told")
     assert "Bearer token" not in _read(tmp_path / "told"), "the token would be in the list of processes"
+
+
+class Archiver:
+    """A member's archiver: pgBackRest says what it shall, and what the API server is told is kept."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.state = folder, folder / "state"
+        account = folder / "account"
+        account.mkdir()
+        for name in ("token", "namespace", "ca.crt"):
+            (account / name).write_text(name)
+        program(folder, "pg_waldump", "exit 1")
+        program(folder, "curl", f'printf "%s\\n" "$@" | grep annotations >>{folder}/told')
+
+    def push(self, says: str = "", status: int = 0) -> None:
+        (self.folder / "says").write_text(says)
+        program(self.folder, "pgbackrest", f"cat {self.folder}/says; exit {status}")
+        own = {
+            "ARCHIVE_STATE": str(self.state),
+            "ARCHIVE_PAUSE": "0.1",
+            "SERVICE_ACCOUNT": str(self.folder / "account"),
+            "HOSTNAME": "p-0",
+        }
+        assert run("pgbackrest-push.sh", "pg_wal/1E", folder=self.folder, **own).returncode == status
+
+    def told(self, count: int) -> list[str | None]:
+        """Wait until something was told of failures so many times, and a little for more."""
+        end = time.monotonic() + 10
+        while time.monotonic() < end and _read(self.folder / "told").count("archive-failure") < count:
+            time.sleep(0.05)
+        time.sleep(0.3)
+        found = []
+        for line in _read(self.folder / "told").splitlines():
+            annotations = json.loads(line)["metadata"]["annotations"]
+            if "pgv2.percona.com/archive-failure" in annotations:
+                found.append(annotations["pgv2.percona.com/archive-failure"])
+        return found
+
+
+def test_a_failing_archive_is_told_once_and_its_end_too(tmp_path: Path) -> None:
+    archiver = Archiver(tmp_path)
+    late = "ERROR: [082]: unable to push WAL file '1E' to the archive asynchronously after 60 second(s)\n"
+    denied = (
+        "2026-11-25 10:00:00.000 P00  ERROR: [103]: archive-push command encountered error(s):\n"
+        "            repo2: [ProtocolError] HTTP request failed with 403 (Forbidden), key-secret=hunter2:\n"
+        '            *** Request Headers ***:\n            authorization: "a\\b"\n'
+        "            ProtocolError: HTTP request failed with 403 (Forbidden):\n"
+        "            HINT: has a stanza-create been performed?\n"
+        "                [ProtocolError] on 3 retries from 1-15ms: HTTP request failed\n"
+    )
+    archiver.push(late, 82)
+    assert archiver.told(0) == [], "one failure is not worth a word"
+    archiver.push(late, 82)
+    (first,) = archiver.told(1)
+    assert first is not None
+    assert json.loads(first)["cause"].startswith("[082]: unable to push WAL file")
+    for _ in range(2):
+        archiver.push(denied, 103)
+    archiver.push(late, 82)
+    _, second = archiver.told(2)
+    assert second is not None
+    cause = json.loads(second)["cause"]
+    assert cause.startswith("[103]: archive-push command encountered error(s): repo2: [ProtocolError]")
+    assert cause.endswith("ProtocolError: HTTP request failed with 403 (Forbidden):")
+    for secret in ("hunter2", "authorization"):
+        assert secret not in cause
+    assert json.loads(second)["since"] == json.loads(first)["since"]
+    archiver.push()
+    archiver.push()
+    assert archiver.told(3)[2:] == [None]
+    archiver.push("killed\n", 1)
+    archiver.push("", 1)
+    assert json.loads(archiver.told(4)[3] or "")["cause"] == "pgbackrest archive-push ended with status 1"
 
 
 def _read(path: Path) -> str:

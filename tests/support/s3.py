@@ -50,6 +50,10 @@ class S3:
             f"{name}-storage-ca-file": "/etc/pgbackrest/conf.d/s3-ca.crt",
         }
 
+    def route(self, port: int) -> None:
+        """Lead the Service to another port of this machine."""
+        self.kubectl.apply(_endpoints(port))
+
     def files(self) -> list[str]:
         """Return the paths of all objects of the bucket."""
         root = self.folder / "data" / BUCKET
@@ -108,10 +112,14 @@ def _objects(found: S3, authority: str) -> list[Manifest]:
             "metadata": {"name": NAME},
             "spec": {"ports": [port | {"targetPort": found.port}]},
         },
-        {
-            "apiVersion": "v1",
-            "kind": "Endpoints",
-            "metadata": {"name": NAME},
-            "subsets": [{"addresses": [{"ip": GATEWAY}], "ports": [{"name": "https", "port": found.port}]}],
-        },
+        _endpoints(found.port),
     ]
+
+
+def _endpoints(port: int) -> Manifest:
+    return {
+        "apiVersion": "v1",
+        "kind": "Endpoints",
+        "metadata": {"name": NAME},
+        "subsets": [{"addresses": [{"ip": GATEWAY}], "ports": [{"name": "https", "port": port}]}],
+    }

@@ -81,6 +81,11 @@ OUR_OWN = {
     "PerconaPGCluster.status.databaseInitSQL",
     "PerconaPGCluster.status.pgbackrest.scheduledBackups[].schedule",
 }
+OUR_OWN |= {
+    f"PerconaPGCluster.status.pgbackrest.repos[].{name}"
+    for name in ("reachable", "lastPushed", "freeBytes", "capacityBytes", "measured")
+}
+OUR_OWN |= {f"PerconaPGBackup.status.repoVolume{name}" for name in ("", ".freeBytes", ".capacityBytes")}
 
 
 def test_there_is_nothing_that_the_contract_does_not_know():

@@ -42,6 +42,19 @@ def text(entry: dict[str, Any] = FULL, labels: str = LABELS) -> str:
     return json.dumps({"backup": {k: v for k, v in entry.items() if k != "annotation"}, "labels": labels})
 
 
+def test_the_space_of_a_volume_is_told_and_that_of_a_store_is_not() -> None:
+    told = json.dumps(json.loads(text()) | {"volume": {"size": 9, "free": 5}})
+    assert report.parse(text()).volume is None
+    volume = report.parse(told).volume
+    assert volume is not None
+    assert (volume.free_bytes, volume.capacity_bytes) == (5, 9)
+    cluster = view(backups={"pgbackrest": {"repos": [REPO, S3]}}).cluster
+    seen = job.Seen("j", NOW.isoformat(), succeeded=True, report=told)
+    for repo, wanted in (("repo1", volume), ("repo2", None)):
+        step = states.running(backup(states.RUNNING, repoName=repo), cluster, seen, NOW)
+        assert step.status.repo_volume == wanted
+
+
 def test_the_labels_of_a_report_are_whole_again() -> None:
     found = report.parse(text())
     assert found.complete

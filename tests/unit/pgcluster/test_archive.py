@@ -7,8 +7,9 @@ import pytest
 
 from pgoperator import labels
 from pgoperator.errors import InvalidSpec
-from reconcilers.pgcluster import archive, conditions, consent
+from reconcilers.pgcluster import archive, archiving, conditions, consent
 from tests.support.views import CLAIM, NOW, view
+from tests.unit.pgcluster import observed
 
 REPO = {"name": "repo1", "volume": {"volumeClaimSpec": CLAIM}}
 
@@ -111,21 +112,85 @@ def test_a_bad_schedule_is_told() -> None:
 
 def test_the_annotation_of_the_archive() -> None:
     text = '{"wal":"1E","commit":"2026-11-21T09:21:26.393443+00:00","pushed":"2026-11-21T09:24:22Z"}'
-    pod = {"metadata": {"annotations": {archive.ARCHIVED: text}}}
-    found = archive.archived(pod)
+    pod = {"metadata": {"annotations": {archiving.ARCHIVED: text}}}
+    found = archiving.archived(pod)
     assert found is not None
     assert found.commit is not None
     assert found.commit.microsecond == 393443
-    pod["metadata"]["annotations"][archive.ARCHIVED] = (
+    pod["metadata"]["annotations"][archiving.ARCHIVED] = (
         '{"wal":"x","commit":"","pushed":"2026-11-21T09:24:22Z"}'
     )
-    found = archive.archived(pod)
+    found = archiving.archived(pod)
     assert found is not None
     assert found.commit is None
     for bad in ("", "x", "{}", '{"pushed":1}'):
-        pod["metadata"]["annotations"][archive.ARCHIVED] = bad
-        assert archive.archived(pod) is None
-    assert archive.archived(None) is None
+        pod["metadata"]["annotations"][archiving.ARCHIVED] = bad
+        assert archiving.archived(pod) is None
+    assert archiving.archived(None) is None
+
+
+def serving(status: Any = None, repos: Any = (REPO,), **annotations: str) -> Any:
+    """A cluster whose primary has these annotations, and whose repository host is ready."""
+    name = "cluster1-instance1-abcd"
+    primary = observed.instance_pod(name, "primary", "running")
+    primary["metadata"]["annotations"] |= {labels.PERCONA + k: v for k, v in annotations.items()}
+    host = observed.repo_host_pod()
+    return view(
+        [primary, host, observed.leader(name)],
+        status=status or {},
+        backups={"pgbackrest": {"repos": list(repos)}},
+    )
+
+
+FAILS = (
+    '{"since":"2026-01-02T03:00:00Z","cause":"[103]: unable to push: repo2: [ProtocolError] 403 (Forbidden)"}'
+)
+PUSHED = '{"wal":"1E","commit":"","pushed":"2026-01-02T03:04:05Z"}'
+BUCKET = {"name": "repo2", "s3": {"bucket": "b", "endpoint": "e", "region": "r"}}
+
+
+def test_a_failing_archive_is_a_condition_with_its_cause_as_long_as_it_fails() -> None:
+    told = {"type": "PGBackRestReplicaRepoReady", "status": "True", "reason": "x", "message": ""}
+    status = {"conditions": [told | {"lastTransitionTime": "2026-01-02T02:00:00Z"}]}
+    failing = serving(status, repos=(REPO, BUCKET), **{"archive-failure": FAILS, "archived": PUSHED})
+    found = facts(failing, archive.NO_BACKUPS)["ArchivingFailing"]
+    assert found[1:3] == (True, "ArchivePushFailed")
+    assert "since 2026-01-02T03:00:00Z" in found[3]
+    assert "403 (Forbidden)" in found[3]
+    assert "ArchivingFailing" not in facts(failing, archive.NO_BACKUPS, None), "there is no stanza yet"
+    for minutes, silent in ((1, True), (3, False)):
+        since = (NOW - timedelta(minutes=minutes)).isoformat()
+        early = serving({"conditions": [told | {"lastTransitionTime": since}]}, **{"archive-failure": FAILS})
+        assert ("ArchivingFailing" not in facts(early, archive.NO_BACKUPS)) == silent
+        assert (archive.settling(early) > timedelta()) == silent
+    for text in ("", "x", "[]", "{}"):
+        assert "ArchivingFailing" not in facts(serving(**{"archive-failure": text}), archive.NO_BACKUPS)
+
+
+def test_the_health_of_each_repository() -> None:
+    def repos(seen: Any, *manifests: Any) -> Any:
+        found = archive.status(seen, archive.book(seen, list(manifests)), "h", [])
+        assert found is not None
+        return found.repos
+
+    volume = {"repoVolume": {"freeBytes": 5, "capacityBytes": 9}}
+    (first,) = repos(serving(archived=PUSHED), backup("b", **volume))
+    assert (first.reachable, first.free_bytes, first.capacity_bytes) == (True, 5, 9)
+    assert first.last_pushed == NOW.replace(second=0)
+    assert first.measured == NOW - timedelta(minutes=1)
+    # What was known stays when the backup's object or the primary's word has gone.
+    before = {"pgbackrest": {"repos": [first.to_manifest()]}}
+    (kept,) = repos(serving(before))
+    assert kept.model_copy(update={"stanza_created": None}) == first.model_copy(
+        update={"stanza_created": None}
+    )
+    one, two = repos(serving(repos=(REPO, BUCKET), **{"archive-failure": FAILS, "archived": PUSHED}))
+    assert (one.reachable, two.reachable) == (True, False)
+    assert two.last_pushed is None
+    (only,) = repos(serving(**{"archive-failure": FAILS}))
+    assert only.reachable is False
+    (new,) = repos(serving())
+    assert new.reachable is None
 
 
 HOST = {

@@ -67,8 +67,14 @@ def test_instance_file():
         + "repo1-host-user = postgres\n"
         + COMMON.removeprefix("repo1-bundle = y\n")
         + "spool-path = /pgdata/pgbackrest-spool\nstart-fast = y\n"
+        "\n[global:archive-get]\ndb-timeout = 20\nprotocol-timeout = 60\n"
+        "\n[global:archive-push]\ndb-timeout = 20\nprotocol-timeout = 60\n"
         "\n[db]\npg1-path = /pgdata/pg17\npg1-port = 5432\npg1-socket-path = /tmp/postgres\n"
     )
+
+
+def test_limits_of_the_user_hold_for_single_files_too():
+    assert "global:archive" not in instance_conf(overrides={"db-timeout": "300"})
 
 
 def test_repository_file():

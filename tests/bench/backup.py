@@ -1,0 +1,121 @@
+"""Backups: of the empty cluster with its phases; of 2 GiB, and its restore, to a volume and to S3."""
+
+import time
+from collections.abc import Callable
+from itertools import pairwise
+
+from local import bins
+from tests.bench.place import Place
+from tests.bench.table import say, seconds, table
+from tests.support import s3
+from tests.support.clusters import Cluster, example
+from tests.support.kubectl import Event, Watch, until
+from tests.support.restores import BACKUPS, Restore, backup, first_backup
+
+STEPS = ("object", "Starting", "Running", "pod runs", "Succeeded")
+WANTED, ORIGINAL = 8, 105
+"""Seconds to Succeeded, and what the original takes (`testbed/README.md`)."""
+SCALE = 130
+"""Of pgbench: 2 GiB."""
+
+
+def small_backup(place: Place, runs: int) -> list[dict[str, float]]:
+    """Take so many full backups of the empty cluster; print when each phase began."""
+    cluster = place.cluster()
+    first_backup(cluster)
+    done = [_run(place, cluster, f"bench-{number}") for number in range(runs)]
+    rows = [
+        (
+            step,
+            seconds([run[step] for run in done]),
+            seconds([run[step] - run[former] for run in done]),
+            f"at most {WANTED}" if step == "Succeeded" else "",
+        )
+        for former, step in pairwise(STEPS)
+    ]
+    head = ("phase begins", "seconds after the object", "seconds since the phase before", "wanted")
+    table(f"Full backup, empty cluster of three (the original: {ORIGINAL} s)", head, rows)
+    return done
+
+
+def _run(place: Place, cluster: Cluster, name: str) -> dict[str, float]:
+    namespace = place.kubectl.namespace
+    objects = f"/apis/pgv2.percona.com/v2/namespaces/{namespace}/{BACKUPS}"
+    with (
+        Watch(place.kubectl, objects) as watch,
+        Watch(place.kubectl, f"/api/v1/namespaces/{namespace}/pods") as pods,
+    ):
+        backup(cluster, name, "--type=full")
+        time.sleep(1)  # until the watches have told
+        own = [e for e in watch.events if e.object["metadata"]["name"] == name]
+        job = own[-1].object["status"]["jobName"]
+    begin = min(e.at for e in own)
+    found = {"object": 0.0, "pod runs": min(e.at for e in pods.events if _runs(e, job)) - begin}
+    for step in ("Starting", "Running", "Succeeded"):
+        found[step] = min(e.at for e in own if e.object.get("status", {}).get("state") == step) - begin
+    say(f"{name}: Succeeded after {found['Succeeded']:.1f} s")
+    return found
+
+
+def _runs(event: Event, job: str) -> bool:
+    own = event.object["metadata"].get("labels", {})
+    phase = event.object.get("status", {}).get("phase")
+    return own.get("batch.kubernetes.io/job-name") == job and phase in ("Running", "Succeeded")
+
+
+def large_backup(place: Place) -> None:
+    """Back 2 GiB up and restore it, to a volume and to S3, by one process and by two; print MB/s."""
+    bins.build(["versitygw"])
+    with s3.server(place.kubectl) as store:
+        manifest = example("large", instances=1, poolers=1)
+        instance = manifest["spec"]["instances"][0]
+        instance["dataVolumeClaimSpec"]["resources"]["requests"]["storage"] = "10Gi"
+        settings = manifest["spec"]["backups"]["pgbackrest"]
+        settings["repos"].append(store.repo("repo2"))
+        settings["configuration"] = store.configuration()
+        settings["global"] = store.options("repo2", "/large") | {"process-max": "1"}
+        cluster = Cluster(place.kubectl, manifest, place.operator)
+        cluster.apply()
+        cluster.wait_ready()
+        first_backup(cluster)
+        say(f"filling the database by pgbench, scale {SCALE}")
+        fill = ("pgbench", "--initialize", "--quiet", f"--scale={SCALE}", "postgres")
+        cluster.exec(cluster.primary_name(), *fill, seconds=1800)
+        rows = [_large(cluster, repo, processes) for processes in (1, 2) for repo in ("repo1", "repo2")]
+        size = _size(cluster)
+    head = ("repository", "processes", "backup MB/s", "restore MB/s", "seconds")
+    table(f"Backup and restore of {size / 1e9:.1f} GB", head, rows)
+
+
+def _size(cluster: Cluster) -> float:
+    return float(cluster.psql("SELECT sum(pg_database_size(oid)) FROM pg_database"))
+
+
+def _large(cluster: Cluster, repo: str, processes: int) -> tuple[str, ...]:
+    size, name = _size(cluster) / 1e6, f"large-{repo}-{processes}"
+    limit = [f"--process-max={processes}"]
+    saved = _timed(lambda: backup(cluster, name, "--type=full", *limit, repo=repo, seconds=3600))
+    label = cluster.kubectl.get(BACKUPS, name)["status"]["backupName"]
+    options = ("--type=immediate", f"--set={label}", *limit)
+    rested = lambda: not _active(cluster)  # noqa: E731
+    restored = _timed(lambda: Restore(cluster, name, options, repo=repo).apply().wait("Succeeded", 3600))
+    cluster.wait_ready()
+    # A backup follows each restore, and would share the machine with the next measurement.
+    until("no backup is under way", rested, 1800, cluster.explain, 2)
+    kind = "volume" if repo == "repo1" else "S3"
+    say(f"{kind}, {processes}: backup {saved:.0f} s, restore {restored:.0f} s")
+    times = f"{saved:.0f} and {restored:.0f}"
+    return kind, str(processes), f"{size / saved:.0f}", f"{size / restored:.0f}", times
+
+
+def _active(cluster: Cluster) -> bool:
+    found = cluster.kubectl.items(BACKUPS, cluster.selector)
+    states = [b.get("status", {}).get("state") for b in found]
+    ready = cluster.condition("ReadyForBackup").get("status") == "True"
+    return not ready or any(state not in ("Succeeded", "Failed") for state in states)
+
+
+def _timed(work: Callable[[], object]) -> float:
+    began = time.monotonic()
+    work()
+    return time.monotonic() - began

@@ -1,0 +1,154 @@
+"""Repositories that fail: the database goes on, the condition says why, archiving resumes, no WAL is lost."""
+
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from local import network
+from pgoperator.postgres.pgbackrest import PORT
+from tests.support import s3_faults
+from tests.support.clusters import Cluster, example
+from tests.support.kubectl import Kubectl, until
+from tests.support.restores import Restore, backup, first_backup
+from tests.support.s3 import S3, server
+from tests.support.tell import tell
+
+NAME = "tough"
+CONDITION = "ArchivingFailing"
+
+
+@pytest.fixture(scope="module")
+def s3(kubectl: Kubectl) -> Iterator[S3]:
+    with server(kubectl) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def store(s3: S3) -> Iterator[s3_faults.Proxy]:
+    with s3_faults.proxy(s3) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def cluster(new_cluster: Callable[..., Cluster], s3: S3, store: s3_faults.Proxy) -> Cluster:
+    """One instance that archives to a volume and to S3."""
+    manifest = example(NAME, instances=1, poolers=1)
+    settings = manifest["spec"]["backups"]["pgbackrest"]
+    settings["repos"].append(s3.repo("repo2"))
+    settings["configuration"] = s3.configuration()
+    settings["global"] = s3.options("repo2", "/tough")
+    made = new_cluster(manifest)
+    made.apply()
+    made.wait_ready()
+    first_backup(made)
+    backup(made, "to-s3", "--type=full", repo="repo2")
+    made.psql("CREATE TABLE kept (n bigserial, what text)")
+    return made
+
+
+@contextmanager
+def cut_off(cluster: Cluster) -> Iterator[None]:
+    """Nothing that is sent to the repository host arrives, as if its node had lost its link."""
+    pod = cluster.kubectl.get("pod", f"{cluster.name}-repo-host-0")
+    rule = ("PREROUTING", "-d", pod["status"]["podIP"], "-p", "tcp", "--dport", str(PORT), "-j", "DROP")
+    base = ("ip", "netns", "exec", network.namespace(pod["spec"]["nodeName"]), "iptables", "-t", "raw")
+    subprocess.run([*base, "-I", *rule], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run([*base, "-D", *rule], check=True)
+
+
+def write(cluster: Cluster, what: str, rows: int = 100) -> str:
+    """Write rows and close their segment; return its name."""
+    cluster.psql(f"INSERT INTO kept (what) SELECT '{what}' FROM generate_series(1, {rows})")
+    return cluster.psql("SELECT pg_walfile_name(pg_switch_wal())")
+
+
+def failing(cluster: Cluster) -> str:
+    """What the condition says; "" without it."""
+    found = cluster.condition(CONDITION)
+    return str(found.get("message", "")) if found.get("status") == "True" else ""
+
+
+def archived(cluster: Cluster, wal: str) -> bool:
+    return cluster.psql(f"SELECT last_archived_wal >= '{wal}' FROM pg_stat_archiver") == "t"
+
+
+def repo(cluster: Cluster, number: int) -> dict[str, object]:
+    found: dict[str, object] = cluster.cr()["status"]["pgbackrest"]["repos"][number - 1]
+    return found
+
+
+def is_named(cluster: Cluster, what: str, *words: str) -> None:
+    """Rows can be written while it fails, and the condition has one of the words."""
+    began = time.monotonic()
+    write(cluster, what)
+    said = lambda: any(word in failing(cluster) for word in words)  # noqa: E731
+    until(f"the condition says {words}", said, 300, lambda: failing(cluster) + cluster.explain(), 1)
+    tell(f"{what}: told after {time.monotonic() - began:.0f} s: {failing(cluster)[:300]}")
+    write(cluster, what)
+    assert cluster.condition("Ready")["status"] == "True", "the database is well"
+
+
+def resumes(cluster: Cluster, what: str) -> None:
+    """The archive is made up for, and the condition goes, both by themselves."""
+    began = time.monotonic()
+    wal = write(cluster, f"after {what}", 1)
+    until("WAL is archived", lambda: archived(cluster, wal), 240, cluster.explain, 1)
+    until("the condition goes", lambda: not failing(cluster), 60, cluster.explain)
+    tell(f"{what}: archiving went on after {time.monotonic() - began:.0f} s")
+    healthy = lambda: all(repo(cluster, number)["reachable"] is True for number in (1, 2))  # noqa: E731
+    until("both repositories are reachable", healthy, 60, cluster.explain)
+
+
+def test_the_health_of_repositories(cluster: Cluster) -> None:
+    resumes(cluster, "nothing")
+    volume = repo(cluster, 1)
+    assert 0 < int(str(volume["freeBytes"])) <= int(str(volume["capacityBytes"]))
+    assert volume["measured"]
+    assert volume["lastPushed"]
+    assert "freeBytes" not in repo(cluster, 2)
+
+
+@pytest.mark.parametrize(
+    ("mode", "words"),
+    [("403", ("403 (Forbidden)",)), ("500", ("[500] Internal Server Error",)), ("silent", ("[",))],
+)
+def test_s3_that_does_not_take_wal(
+    cluster: Cluster, store: s3_faults.Proxy, mode: s3_faults.Mode, words: tuple[str, ...]
+) -> None:
+    store.become(mode)
+    try:
+        is_named(cluster, mode, *words)
+        assert repo(cluster, 1)["reachable"] is True
+    finally:
+        store.become("pass")
+    resumes(cluster, mode)
+
+
+def test_s3_that_is_slow_is_no_failure(cluster: Cluster, store: s3_faults.Proxy) -> None:
+    store.become("slow")
+    try:
+        wal = write(cluster, "slow")
+        until("WAL is archived", lambda: archived(cluster, wal), 120, cluster.explain, 1)
+        assert not failing(cluster)
+    finally:
+        store.become("pass")
+
+
+def test_a_repository_host_that_is_cut_off_and_no_wal_is_lost(cluster: Cluster) -> None:
+    with cut_off(cluster):
+        is_named(cluster, "cut off", "[")
+        kept = int(cluster.psql("SELECT count(*) FROM kept"))
+        noted = cluster.psql("SELECT clock_timestamp() FROM pg_sleep(0.1)")
+        cluster.psql("SELECT pg_sleep(0.1)")
+        write(cluster, "too late")
+    resumes(cluster, "cut off")
+    Restore(cluster, "across", ("--type=time", f'--target="{noted}"')).apply().wait("Succeeded", 300)
+    cluster.wait_ready()
+    assert cluster.psql("SELECT count(*), count(DISTINCT n) FROM kept") == f"{kept}|{kept}"
+    assert cluster.psql("SELECT count(*) FROM kept WHERE what = 'too late'") == "0"
