@@ -191,7 +191,7 @@ def found(view: View, memory: Memory) -> list[Problem]:
         Problem("ParameterRefused", f"PostgreSQL refuses the parameter {name}: {why}")
         for name, why in facts.file_errors.items()
     ]
-    if memory.configuration == _configuration(view):
+    if _is_in_force(view, memory):
         # Patroni drops what it knows to be wrong, and says so in its log only.
         problems += [
             Problem(
@@ -206,6 +206,17 @@ def found(view: View, memory: Memory) -> list[Problem]:
         Problem("DatabaseFailed", f"database {name!r}: {why}") for name, why in facts.database_errors.items()
     ]
     return problems
+
+
+def _is_in_force(view: View, memory: Memory) -> bool:
+    """Whether PostgreSQL was last seen with the configuration that the custom resource asks for now."""
+    if memory.configuration != _configuration(view):
+        return False
+    try:
+        return view.observed.dynamic_configuration == configuration.dynamic_configuration(view)
+    except InvalidSpec:
+        # Told as a problem by `patroni`.
+        return False
 
 
 def next_look(view: View, memory: Memory) -> Wait | None:

@@ -44,6 +44,7 @@ async def delete(ctx: Context, cluster: PGCluster) -> Result:
         if wait is not None:
             return wait
     await farewell.release_backups(ctx, cluster)
+    await farewell.remove_jobs(ctx, cluster)
     if labels.FINALIZER_DELETE_PVC in cluster.metadata.finalizers:
         claims, _ = await ctx.client.list(kinds.PVC, namespace, labels=f"{labels.CLUSTER}={name}")
         await _delete_all(ctx, kinds.PVC, namespace, claims)

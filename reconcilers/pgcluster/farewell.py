@@ -14,7 +14,7 @@ from pgoperator.api.cluster import PGCluster
 from pgoperator.context import Context
 from pgoperator.kube import kinds
 from pgoperator.kube.errors import AlreadyExists, Forbidden, NotFound
-from pgoperator.kube.manifest import Manifest, annotations_of, name_of, uid_of
+from pgoperator.kube.manifest import Manifest, annotations_of, controller_of, name_of, uid_of
 from pgoperator.runtime.result import Wait
 from reconcilers.pgcluster import jobs
 from reconcilers.pgcluster.observe import observe
@@ -53,6 +53,16 @@ async def release_backups(ctx: Context, cluster: PGCluster) -> None:
         if ended and labels.FINALIZER_BACKUP in finalizers:
             rest = [f for f in finalizers if f != labels.FINALIZER_BACKUP]
             await _patch(ctx, backup, {"metadata": {"finalizers": rest}})
+
+
+async def remove_jobs(ctx: Context, cluster: PGCluster) -> None:
+    """Remove Jobs whose result is known: their pods have ended, and yet keep volumes from being deleted."""
+    for job in ctx.store.select(kinds.JOB, cluster.namespace, labels.of_cluster(cluster.name)):
+        owner = controller_of(job)
+        is_backup = owner is not None and owner["kind"] == kinds.PG_BACKUP.kind
+        # A backup's Job gets a time to live when its result has been taken in.
+        if _ended(job) and (not is_backup or job["spec"].get("ttlSecondsAfterFinished") is not None):
+            await ctx.client.delete(kinds.JOB, cluster.namespace, name_of(job), uid=uid_of(job))
 
 
 def _backups(ctx: Context, cluster: PGCluster) -> list[Manifest]:

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.api
 NAMES = sorted(p.name for p in view().planned)
 PRIMARY = NAMES[1]
 OTHERS = [name for name in NAMES if name != PRIMARY]
-KINDS = (kinds.STATEFUL_SET, kinds.POD, kinds.ENDPOINTS, kinds.PVC, kinds.SECRET)
+KINDS = (kinds.STATEFUL_SET, kinds.POD, kinds.JOB, kinds.ENDPOINTS, kinds.PVC, kinds.SECRET)
 
 
 def workload(name: str) -> Manifest:
@@ -72,7 +72,7 @@ class World:
     async def create(self, *manifests: Manifest) -> None:
         for manifest in manifests:
             manifest["metadata"]["namespace"] = self.namespace
-            if manifest["kind"] == "Pod":
+            if manifest["kind"] in ("Pod", "Job"):
                 self.states[name_of(manifest)] = manifest["status"]
             await self.client.create(body(manifest))
 
@@ -92,7 +92,7 @@ class World:
             found, _ = await self.client.list(kind, self.namespace)
             for one in found:
                 one |= {"apiVersion": kind.api_version, "kind": kind.kind}
-                if kind == kinds.POD:
+                if kind in (kinds.POD, kinds.JOB):
                     one["status"] = self.states[name_of(one)]
                 shard.put(one)
         return Context(
@@ -253,3 +253,31 @@ async def test_certificates_that_the_author_made_are_never_deleted(world: World)
     tls = one.spec.tls.model_copy(update={"cert_management_policy": "userProvidedOnly"})
     await pass_(world, one.model_copy(update={"spec": one.spec.model_copy(update={"tls": tls})}))
     assert await world.names(kinds.SECRET) == [TLS]
+
+
+def job(name: str, owner: str, ended: str = "", **spec: Any) -> Manifest:
+    """A Job of the cluster, as an object of this kind has made it."""
+    reference = {"apiVersion": "v1", "kind": owner, "name": "x", "uid": "x", "controller": True}
+    own = {"name": name, "labels": labels.of_cluster("cluster1"), "ownerReferences": [reference]}
+    pod = {"restartPolicy": "Never", "containers": [{"name": "pgbackrest", "image": "none"}]}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": own,
+        "spec": {"template": {"spec": pod}, **spec},
+        "status": {"conditions": [{"type": ended, "status": "True"}] if ended else []},
+    }
+
+
+async def test_jobs_go_with_their_cluster_once_their_result_is_known(world: World) -> None:
+    """The pod of a Job that has ended still keeps its volumes from being deleted."""
+    backup, restore = kinds.PG_BACKUP.kind, kinds.PG_RESTORE.kind
+    await world.create(
+        job("known", backup, "Complete", ttlSecondsAfterFinished=86400),
+        job("failed", backup, "Failed", ttlSecondsAfterFinished=86400),
+        job("restored", restore, "Complete"),
+        job("unread", backup, "Complete"),
+        job("at-work", restore),
+    )
+    await pass_(world, await cluster(world))
+    assert await world.names(kinds.JOB) == ["at-work", "unread"]

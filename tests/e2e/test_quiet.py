@@ -5,12 +5,24 @@ import time
 from pgoperator.settings import LEASE_NAME
 from tests.support.audit import AuditLog, by_what
 from tests.support.clusters import Cluster
+from tests.support.kubectl import until
 from tests.support.operators import Operator
 from tests.support.tell import tell
 
 QUIET_SECONDS = 60
 # The last status and Patroni's first rounds have come in by then.
 SETTLE_SECONDS = 15
+
+
+def settle(cluster: Cluster) -> None:
+    """Wait for the end of what a new cluster does once it is ready: its first backup, and the word of it."""
+
+    def backed_up() -> bool:
+        backups = cluster.kubectl.items("perconapgbackups")
+        return any(backup.get("status", {}).get("state") == "Succeeded" for backup in backups)
+
+    until("the first backup has succeeded", backed_up, 180, cluster.explain, 1)
+    time.sleep(SETTLE_SECONDS)
 
 
 def noise(audit: AuditLog, operator: Operator) -> tuple[list[str], list[str]]:
@@ -21,7 +33,7 @@ def noise(audit: AuditLog, operator: Operator) -> tuple[list[str], list[str]]:
 
 
 def test_a_ready_cluster_costs_nothing(cluster: Cluster, operator: Operator, audit: AuditLog) -> None:
-    time.sleep(SETTLE_SECONDS)
+    settle(cluster)
     assert cluster.is_ready()
     quiet = AuditLog(audit.path)
     time.sleep(QUIET_SECONDS)
@@ -34,7 +46,7 @@ def test_a_ready_cluster_costs_nothing(cluster: Cluster, operator: Operator, aud
 
 
 def test_a_restarted_operator_changes_nothing(cluster: Cluster, operator: Operator, audit: AuditLog) -> None:
-    time.sleep(SETTLE_SECONDS)
+    settle(cluster)
     before, version = cluster.restarts(), cluster.cr()["metadata"]["resourceVersion"]
     audit = AuditLog(audit.path)
     operator.restart()
