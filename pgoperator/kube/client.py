@@ -5,10 +5,12 @@ from copy import copy
 from typing import Any
 
 import orjson
+import structlog
 
 from pgoperator.kube import exec as remote
+from pgoperator.kube import schema
 from pgoperator.kube.access import Access
-from pgoperator.kube.errors import NotFound
+from pgoperator.kube.errors import NotFound, ServerError
 from pgoperator.kube.kinds import kind_of
 from pgoperator.kube.manifest import Kind, Manifest, key_of
 from pgoperator.kube.transport import TIMEOUT, Request, Transport, parse
@@ -21,6 +23,8 @@ _METADATA = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
 _APPLY = "application/apply-patch+yaml"  # JSON is YAML
 _MERGE = "application/merge-patch+json"
 
+
+log = structlog.get_logger(__name__)
 
 Manifests = list[Manifest]  # a name of its own: in the class below, `list` is a method
 
@@ -114,7 +118,11 @@ class Client:
         return await self._patch(manifest, params, None)
 
     async def apply_status(self, manifest: Manifest) -> Manifest:
-        """Server-side apply of `manifest["status"]`; needs apiVersion, kind, metadata.name and namespace."""
+        """Server-side apply of `manifest["status"]`; needs apiVersion, kind, metadata.name and namespace.
+
+        Fields that older definitions on the server do not declare are left out, and a warning names them: it
+        is better to tell less than nothing.
+        """
         params = {"fieldManager": STATUS_MANAGER, "force": "true"}
         meta = manifest["metadata"]
         body = {
@@ -123,7 +131,17 @@ class Client:
             "metadata": {"name": meta["name"], "namespace": meta["namespace"]},
             "status": manifest["status"],
         }
-        return await self._patch(body, params, "status")
+        while True:
+            try:
+                return await self._patch(body, params, "status")
+            except ServerError as error:
+                shorter = body
+                for path in (paths := schema.undeclared(str(error))):
+                    shorter = schema.without(shorter, path)
+                if shorter == body:
+                    raise
+                body = shorter
+                log.warning("the custom resource definitions are older than the operator", left_out=paths)
 
     async def create(self, manifest: Manifest) -> Manifest:
         """Create the object; AlreadyExists when its name is taken. Repeated only if it never arrived."""

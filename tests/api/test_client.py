@@ -76,6 +76,18 @@ async def test_status_is_applied_under_its_own_manager(client: Client, namespace
     assert managers["pgoperator-status"] == "status"
 
 
+async def test_a_status_is_told_as_far_as_the_definitions_go(client: Client, namespace: str) -> None:
+    """Definitions that are older than the operator do not know its newest fields."""
+    await client.create(pod(namespace))
+    condition = {"type": "Mine", "status": "True", "mood": "good"}
+    manifest = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": namespace}}
+    manifest["status"] = {"conditions": [condition, condition | {"type": "Other"}], "weather": {"rain": True}}
+    answer = await client.apply_status(manifest)
+    assert [c["type"] for c in answer["status"]["conditions"]] == ["Mine", "Other"]
+    assert not [c for c in answer["status"]["conditions"] if "mood" in c]
+    assert "weather" not in answer["status"]
+
+
 async def test_merge_patch_with_a_version_is_a_precondition(client: Client, namespace: str) -> None:
     first = await client.create(config_map(namespace, "a", x="1"))
     version = first["metadata"]["resourceVersion"]
