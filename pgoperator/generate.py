@@ -60,8 +60,7 @@ def files() -> dict[str, str]:
         found[f"manifests/{prefix}operator.yaml"] = HEADER + operator
         found[f"manifests/{prefix}bundle.yaml"] = HEADER + intro + joined([*crds.values(), *access, operator])
     found |= {f"charts/pg-operator/crds/{plural}.yaml": HEADER + text for plural, text in crds.items()}
-    for prefix, rules in (("", rbac.RULES), ("cluster-", rbac.CLUSTER_WIDE_RULES)):
-        found[f"charts/pg-operator/files/{prefix}rules.yaml"] = HEADER + explained(rules)
+    found["charts/pg-operator/files/rules.yaml"] = HEADER + explained(rbac.RULES)
     found["charts/pg-db/values.schema.json"] = values.schema_text()
     secure = joined([document(manifest) for manifest in rbac.secure_metrics()])
     found["manifests/monitoring/secure-metrics.yaml"] = HEADER + SECURE_METRICS + secure
@@ -95,7 +94,7 @@ def permissions(*, cluster_wide: bool) -> Iterator[str]:
     yield document(rbac.service_account())
     role = rbac.role(cluster_wide=cluster_wide)
     del role["rules"]
-    yield document(role) + "rules:\n" + explained(rbac.CLUSTER_WIDE_RULES if cluster_wide else rbac.RULES)
+    yield document(role) + "rules:\n" + explained(rbac.RULES)
     yield document(rbac.binding(cluster_wide=cluster_wide))
 
 

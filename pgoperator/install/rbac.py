@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from pgoperator.api import GROUP, KINDS, Manifest
+from pgoperator.api import GROUP, Manifest
 
 NAME = "percona-postgresql-operator"
 CLUSTER_WIDE_NAMESPACE = "postgres-operator"
@@ -30,8 +30,12 @@ class Rule:
         }
 
 
-def _ours(suffix: str = "") -> tuple[str, ...]:
-    return tuple(kind.NAMES.plural + suffix for kind in KINDS)
+# Nobody acts on the others yet.
+_ACTED_ON = ("perconapgbackups", "perconapgclusters", "perconapgrestores")
+
+
+def _ours(suffix: str) -> tuple[str, ...]:
+    return tuple(plural + suffix for plural in _ACTED_ON)
 
 
 RULES: tuple[Rule, ...] = (
@@ -46,7 +50,7 @@ RULES: tuple[Rule, ...] = (
         "rights, so it must have them itself.",
         "",
         ("endpoints",),
-        (*OWN, "deletecollection"),
+        OWN,
     ),
     Rule(
         "The same on OpenShift, which guards Endpoints with addresses of pods.",
@@ -91,7 +95,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "The custom resources. Users create them; the operator writes annotations and finalizers.",
         GROUP,
-        ("perconapgclusters", "perconapgupgrades"),
+        ("perconapgclusters",),
         ("get", "list", "patch", "watch"),
     ),
     Rule(
@@ -115,11 +119,6 @@ RULES: tuple[Rule, ...] = (
     ),
 )
 
-CLUSTER_WIDE_RULES: tuple[Rule, ...] = (
-    *RULES,
-    Rule("Whether volumes can grow.", "storage.k8s.io", ("storageclasses",), ("get",)),
-)
-
 
 def labels() -> dict[str, str]:
     """Labels of everything that belongs to the operator itself."""
@@ -139,12 +138,11 @@ def service_account() -> Manifest:
 
 def role(*, cluster_wide: bool) -> Manifest:
     """Build the Role of the operator, or its ClusterRole."""
-    rules = CLUSTER_WIDE_RULES if cluster_wide else RULES
     return {
         "apiVersion": f"{_RBAC}/v1",
         "kind": "ClusterRole" if cluster_wide else "Role",
         "metadata": _metadata(),
-        "rules": [rule.manifest() for rule in rules],
+        "rules": [rule.manifest() for rule in RULES],
     }
 
 

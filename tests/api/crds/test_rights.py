@@ -51,7 +51,7 @@ async def test_the_operator_may_grant_what_pods_need(operator, namespace):
             {
                 "apiGroups": [""],
                 "resources": ["endpoints"],
-                "verbs": ["create", "deletecollection", "get", "list", "patch", "watch"],
+                "verbs": ["create", "get", "list", "patch", "watch"],
             },
             {"apiGroups": [""], "resources": ["endpoints/restricted"], "verbs": ["create"]},
             {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "patch", "watch"]},
