@@ -22,7 +22,9 @@ def main() -> int:
     parser.add_argument("--synchronous", action="store_true", help="a commit waits for a replica")
     parser.add_argument("--rounds", type=int, default=1, help="how often each strikes, default 1")
     parser.add_argument("--switchovers", type=int, default=20, help="of one round, default 20")
-    parser.add_argument("--minutes", type=float, default=15, help="after which no fault begins, default 15")
+    parser.add_argument(
+        "--minutes", type=float, default=15, help="after which no fault or switchover begins, default 15"
+    )
     arguments = parser.parse_args()
     if unknown := set(arguments.faults) - set(FAULTS):
         parser.error(f"no such fault: {', '.join(sorted(unknown))}; there are {names}")
@@ -50,7 +52,7 @@ def _run(trial: Trial, wanted: Sequence[str], deadline: float, outcomes: list[Ou
             fault = FAULTS[name]
             outcomes.append(Outcome(fault.title, fault.planned, trouble="not run: the time was over"))
             continue
-        outcomes.append(trial.run(name))
+        outcomes.append(trial.run(name, deadline))
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -21,6 +21,8 @@ class Scene:
     operator: Operator
     load: Load
     switchovers: int
+    deadline: float
+    """When no further switchover begins, in monotonic seconds."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,8 @@ def _await_answer(cluster: Cluster, value: str, what: str) -> None:
 def _switch(scene: Scene) -> None:
     cluster = scene.cluster
     for number in range(scene.switchovers):
+        late = time.monotonic() > scene.deadline
+        assert not late, f"{number} of {scene.switchovers} were carried out when the time was over"
         old, value = cluster.primary_name(), f"{time.monotonic_ns()}"
         ask(cluster, value)
         _await_answer(cluster, value, f"switchover {number + 1}")

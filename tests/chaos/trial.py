@@ -51,7 +51,7 @@ class Trial:
         query = "SELECT count(*) FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')"
         return int(self.cluster.psql(query)) >= 1
 
-    def run(self, name: str) -> Outcome:
+    def run(self, name: str, deadline: float) -> Outcome:
         """Strike once; what goes wrong becomes part of the outcome."""
         fault = FAULTS[name]
         title = f"{self.switchovers} {fault.title}" if name == "switchovers" else fault.title
@@ -68,7 +68,9 @@ class Trial:
                 bench = stack.enter_context(pgbench(clients[0], self.cluster)) if fault.planned else None
                 since = time.monotonic()
                 try:
-                    fault.strike(Scene(self.cluster, self.place.operator, running, self.switchovers))
+                    fault.strike(
+                        Scene(self.cluster, self.place.operator, running, self.switchovers, deadline)
+                    )
                     running.wait_for_writes(time.monotonic(), 120)
                 except (AssertionError, KubectlError, LocalError) as error:
                     trouble = str(error)
