@@ -9,6 +9,7 @@ PYTHON ?= python3
 NODES ?= 3
 OPERATOR ?= ours
 PYTEST_ARGS ?=
+CHAOS_ARGS ?=
 
 CACHE := $(or $(PGOPERATOR_CACHE),$(HOME)/.cache/pgoperator)
 BIN := $(CACHE)/venv/bin
@@ -51,7 +52,7 @@ images: ## Build the images that are missing or out of date
 	@$(LOCAL) images
 
 
-.PHONY: test check test-unit test-api test-e2e test-faults bench
+.PHONY: test check test-unit test-api test-e2e test-faults bench chaos
 test: check test-api test-e2e ## All tests but test-faults, everything set up by itself
 
 check: venv ## Format, lint, types, layers, scripts, generated files, unit tests
@@ -93,6 +94,10 @@ test-faults: venv ## There too: kills, cut nodes, stopped API servers, backups a
 bench: venv ## Measure speed, requests and memory; print the table
 	@unset KUBECONFIG; $(LOCAL) up --nodes 3
 	@$(ON_LOCAL_CLUSTER) $(BIN)/python -m tests.bench
+
+chaos: venv ## Break things under load; print what was lost, and fail if it must not be (15 min; CHAOS_ARGS)
+	@unset KUBECONFIG; $(LOCAL) up --nodes 3
+	@$(ON_LOCAL_CLUSTER) $(BIN)/python -m tests.chaos $(CHAOS_ARGS)
 
 
 .PHONY: generate lock format venv

@@ -6,7 +6,6 @@ those of clients whose sessions hold connections, and each pod restarts once.
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
@@ -14,10 +13,9 @@ from pgoperator import naming
 from tests.support.clients import Client
 from tests.support.clusters import Cluster, example, small
 from tests.support.kubectl import Manifest, until
+from tests.support.switchovers import answered, ask
 from tests.support.tell import tell
 from tests.support.workload import Report, Writer
-
-TRIGGER = "pgv2.percona.com/trigger-switchover"
 
 
 @pytest.fixture(scope="module")
@@ -38,12 +36,6 @@ def uids(cluster: Cluster) -> dict[str, str]:
 
 def started(cluster: Cluster) -> dict[str, str]:
     return {pod: cluster.psql("SELECT pg_postmaster_start_time()", pod) for pod in uids(cluster)}
-
-
-def ask(cluster: Cluster, value: str, **switchover: Any) -> None:
-    cluster.manifest["metadata"].setdefault("annotations", {})[TRIGGER] = value
-    wanted = {"enabled": True, **switchover}
-    cluster.change(lambda spec: spec.setdefault("patroni", {}).update(switchover=wanted))
 
 
 def judged(cluster: Cluster, writer: Writer, what: str, began: float) -> Report:
@@ -119,7 +111,7 @@ def test_a_switchover_on_request(cluster: Cluster, client: Client) -> None:
     with Writer(client, cluster, "switchover", 30) as writer:
         began = time.monotonic()
         ask(cluster, "first", targetInstance=target.removesuffix("-0"))
-        until("it is carried out", lambda: _done(cluster) == "first", 120, cluster.explain)
+        until("it is carried out", lambda: answered(cluster) == "first", 120, cluster.explain)
         assert cluster.primary_name() == target
         cluster.wait_ready(90)
         judged(cluster, writer, "a switchover on request", began)
@@ -140,10 +132,6 @@ def test_a_switchover_on_request(cluster: Cluster, client: Client) -> None:
     assert cluster.primary_name() == target
 
 
-def _done(cluster: Cluster) -> str:
-    return str(cluster.cr()["status"]["patroni"]["status"].get("switchover", ""))
-
-
 def test_a_transaction_that_does_not_end_keeps_the_primary(cluster: Cluster, client: Client) -> None:
     uri = cluster.credentials()["pgbouncer-uri"]
     primary = cluster.primary_name()
@@ -154,7 +142,7 @@ def test_a_transaction_that_does_not_end_keeps_the_primary(cluster: Cluster, cli
     )
     until("the transaction runs", lambda: cluster.psql(busy) == "1", 30, cluster.explain)
     ask(cluster, "third")
-    until("it is told", lambda: _done(cluster) == "third", 180, cluster.explain)
+    until("it is told", lambda: answered(cluster) == "third", 180, cluster.explain)
     found = cluster.condition("Switchover")
     assert (found["status"], found["reason"]) == ("False", "Failed")
     assert "did not end" in found["message"]

@@ -8,7 +8,7 @@ from local import cluster as kubernetes
 from local import network
 from pgoperator import naming
 from tests.support.clusters import Cluster
-from tests.support.kubectl import Manifest
+from tests.support.kubectl import Manifest, until
 
 
 def kill_postmaster(cluster: Cluster) -> None:
@@ -43,6 +43,35 @@ def delete_pod(cluster: Cluster) -> None:
 def delete_pod_by_force(cluster: Cluster) -> None:
     """Delete the primary's pod without grace."""
     cluster.kubectl.delete("pod", cluster.primary_name(), "--grace-period=0", "--force")
+
+
+@contextmanager
+def postgres_frozen(cluster: Cluster) -> Iterator[Manifest]:
+    """Stop every process of the primary's PostgreSQL (SIGSTOP); Patroni stays. They go on afterwards."""
+    primary = cluster.primary()
+    name, uid = primary["metadata"]["name"], primary["metadata"]["uid"]
+    path = naming.data_directory(cluster.manifest["spec"]["postgresVersion"])
+    # The first process first: it starts no others then.
+    script = f"""
+        pid=$(head -n 1 {path}/postmaster.pid)
+        kill "-$0" "$pid"
+        for child in $(cat "/proc/$pid/task/$pid/children"); do kill "-$0" "$child"; done
+    """
+
+    def signal(kind: str) -> None:
+        cluster.exec(name, "bash", "-c", script, kind)
+
+    def thawed() -> bool:
+        pod = cluster.kubectl.find("pod", name)
+        if pod is not None and pod["metadata"]["uid"] == uid:
+            signal("CONT")
+        return True
+
+    try:
+        signal("STOP")
+        yield primary
+    finally:
+        until(f"{name} goes on", thawed, 60)
 
 
 @contextmanager

@@ -8,6 +8,8 @@ import sys
 import tempfile
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,6 +104,17 @@ class HostOperator(Operator):
         self.processes[-1].send_signal(signal.SIGKILL)
         self.processes[-1].wait(10)
         self._start()
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Have none until the context ends; it goes as a crash would take it."""
+        self.processes[-1].send_signal(signal.SIGKILL)
+        self.processes[-1].wait(10)
+        try:
+            yield
+        finally:
+            self._start()
+            self.wait()
 
     def restart(self) -> None:
         """Have it end properly and start another one."""

@@ -6,6 +6,8 @@ import signal
 import subprocess
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -159,6 +161,17 @@ class Operator:
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
         self.kubectl.delete("pod", name, "--grace-period=0", "--force")
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Have none until the context ends."""
+        self.kubectl.run("scale", "deployment", DEPLOYMENT, "--replicas=0")
+        try:
+            until("the operator is gone", lambda: not self._pods(), 60)
+            yield
+        finally:
+            self.kubectl.run("scale", "deployment", DEPLOYMENT, "--replicas=1")
+            self.wait()
 
     def restart(self) -> None:
         """Replace its pod, with a proper shutdown, and wait for the next one."""

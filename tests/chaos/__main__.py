@@ -1,0 +1,63 @@
+"""`python -m tests.chaos [FAULT ...]`: strike a cluster under load; print what it cost and if it must not."""
+
+import argparse
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from types import FrameType
+
+from tests.bench.place import place
+from tests.bench.table import say, table
+from tests.chaos.strikes import FAULTS
+from tests.chaos.trial import Trial
+from tests.chaos.verdict import HEAD, Outcome, problems
+
+
+def main() -> int:
+    """Run what is asked for; 1 when something happened that must not."""
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    names = ", ".join(FAULTS)
+    parser.add_argument("faults", nargs="*", metavar="FAULT", help=f"by default all: {names}")
+    parser.add_argument("--synchronous", action="store_true", help="a commit waits for a replica")
+    parser.add_argument("--rounds", type=int, default=1, help="how often each strikes, default 1")
+    parser.add_argument("--switchovers", type=int, default=20, help="of one round, default 20")
+    parser.add_argument(
+        "--minutes", type=float, default=15, help="after which no fault or switchover begins, default 15"
+    )
+    arguments = parser.parse_args()
+    if unknown := set(arguments.faults) - set(FAULTS):
+        parser.error(f"no such fault: {', '.join(sorted(unknown))}; there are {names}")
+    signal.signal(signal.SIGTERM, _interrupt)  # so that what is broken is healed
+    wanted = [name for name in arguments.faults or FAULTS for _ in range(arguments.rounds)]
+    outcomes: list[Outcome] = []
+    began = time.monotonic()
+    try:
+        with place("chaos") as here:
+            trial = Trial.begin(here, arguments.synchronous, arguments.switchovers)
+            _run(trial, wanted, began + arguments.minutes * 60, outcomes)
+    finally:
+        kind = "synchronous" if arguments.synchronous else "asynchronous"
+        table(f"Faults under load, {kind} replication", HEAD, [outcome.row() for outcome in outcomes])
+        say(f"\n({(time.monotonic() - began) / 60:.1f} min)")
+    found = problems(outcomes, arguments.synchronous)
+    for problem in found:
+        say(f"MUST NOT BE: {problem}")
+    return int(bool(found))
+
+
+def _run(trial: Trial, wanted: Sequence[str], deadline: float, outcomes: list[Outcome]) -> None:
+    for name in wanted:
+        if time.monotonic() > deadline:
+            fault = FAULTS[name]
+            outcomes.append(Outcome(fault.title, fault.planned, trouble="not run: the time was over"))
+            continue
+        outcomes.append(trial.run(name, deadline))
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    del number, frame
+    raise KeyboardInterrupt
+
+
+sys.exit(main())

@@ -1,0 +1,104 @@
+"""The faults: each strikes, waits for what it waits for, and undoes what it did, also when it fails."""
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from tests.chaos.load import Load
+from tests.support import faults
+from tests.support.clusters import Cluster
+from tests.support.kubectl import NeverHappened, until
+from tests.support.operators import Operator
+from tests.support.switchovers import answered, ask
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a fault strikes."""
+
+    cluster: Cluster
+    operator: Operator
+    load: Load
+    switchovers: int
+    deadline: float
+    """When no further switchover begins, in monotonic seconds."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A fault by its title; a planned one must cost no client a transaction."""
+
+    title: str
+    strike: Callable[[Scene], None]
+    planned: bool = False
+
+    @property
+    def patience(self) -> float:
+        """Return how long a client waits for an answer: as short as is usual, or until a change is over."""
+        return 30.0 if self.planned else 5.0
+
+
+def _kill(scene: Scene) -> None:
+    faults.kill_postmaster(scene.cluster)
+
+
+def _delete(scene: Scene) -> None:
+    faults.delete_pod(scene.cluster)
+
+
+def _cut(scene: Scene) -> None:
+    with faults.node_cut_off(scene.cluster):
+        scene.load.wait_for_writes(time.monotonic() + 5, 150)
+
+
+def _freeze(scene: Scene) -> None:
+    """Freeze until another primary serves; if none does within two leases, that is what the gap shows."""
+    with faults.postgres_frozen(scene.cluster), suppress(NeverHappened):
+        scene.load.wait_for_writes(time.monotonic() + 5, 75)
+
+
+def _stop_api_server(scene: Scene) -> None:
+    del scene  # there is one for all
+    with faults.api_server_stopped():
+        time.sleep(60)
+
+
+def _stop_operator(scene: Scene) -> None:
+    with scene.operator.away():
+        time.sleep(30)
+
+
+def _change(scene: Scene) -> None:
+    """Change the template of the pods: each restarts, the primary last, after a switchover."""
+    requests = {"requests": {"memory": f"{96 + int(time.monotonic()) % 32}Mi"}}
+    scene.cluster.change(lambda spec: spec["instances"][0].update(resources=requests))
+    scene.cluster.wait_ready(300)
+
+
+def _await_answer(cluster: Cluster, value: str, what: str) -> None:
+    until(what, lambda: answered(cluster) == value, 120, cluster.explain)
+
+
+def _switch(scene: Scene) -> None:
+    cluster = scene.cluster
+    for number in range(scene.switchovers):
+        late = time.monotonic() > scene.deadline
+        assert not late, f"{number} of {scene.switchovers} were carried out when the time was over"
+        old, value = cluster.primary_name(), f"{time.monotonic_ns()}"
+        ask(cluster, value)
+        _await_answer(cluster, value, f"switchover {number + 1}")
+        assert cluster.primary_name() != old, cluster.condition("Switchover").get("message", "no reason told")
+        cluster.wait_ready(120)
+
+
+FAULTS = {
+    "kill": Fault("PostgreSQL of the primary killed -9", _kill),
+    "delete": Fault("pod of the primary deleted", _delete),
+    "cut": Fault("node of the primary cut off, healed", _cut),
+    "freeze": Fault("PostgreSQL of the primary frozen", _freeze),
+    "api": Fault("API server down for 60 s", _stop_api_server),
+    "operator": Fault("operator down for 30 s", _stop_operator),
+    "rolling": Fault("rolling change", _change, planned=True),
+    "switchovers": Fault("switchovers", _switch, planned=True),
+}
