@@ -15,6 +15,7 @@ SETTLE = 20
 def idle(place: Place) -> None:
     """Count the operator's requests beside a ready cluster."""
     cluster = place.cluster()
+    cluster.wait_backed_up()
     time.sleep(SETTLE)
     cpu = place.operator.cpu_seconds()
     audit = AuditLog(kubernetes.SERVER.audit_log)

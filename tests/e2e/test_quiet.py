@@ -5,7 +5,6 @@ import time
 from pgoperator.settings import LEASE_NAME
 from tests.support.audit import AuditLog, by_what
 from tests.support.clusters import Cluster
-from tests.support.kubectl import until
 from tests.support.operators import Operator
 from tests.support.tell import tell
 
@@ -16,12 +15,7 @@ SETTLE_SECONDS = 15
 
 def settle(cluster: Cluster) -> None:
     """Wait for the end of what a new cluster does once it is ready: its first backup, and the word of it."""
-
-    def backed_up() -> bool:
-        backups = cluster.kubectl.items("perconapgbackups")
-        return any(backup.get("status", {}).get("state") == "Succeeded" for backup in backups)
-
-    until("the first backup has succeeded", backed_up, 180, cluster.explain, 1)
+    cluster.wait_backed_up()
     time.sleep(SETTLE_SECONDS)
 
 
