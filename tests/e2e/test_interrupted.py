@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.support.clusters import Cluster, example
-from tests.support.kubectl import Kubectl, Manifest
+from tests.support.kubectl import Kubectl, Manifest, until
 from tests.support.operators import Operator
 
 # What must be equal however often the operator died; random and running things are left out.
@@ -91,6 +91,9 @@ def test_killed_afterwards(new_cluster: Callable[..., Cluster], operator: Operat
     cluster = new_cluster(example("after", instances=2, poolers=1))
     cluster.apply()
     cluster.wait_ready()
+    # From its first backup on, a cluster fills new replicas from it: that changes files of the instances.
+    cluster.wait_backed_up()
+    until("new replicas come from the backup", lambda: _copies_from_backups(cluster), 60, cluster.explain, 1)
     before, pods, version = state(cluster), cluster.restarts(), cluster.cr()["metadata"]["resourceVersion"]
     operator.kill()
     operator.wait()
@@ -106,6 +109,13 @@ def test_killed_afterwards(new_cluster: Callable[..., Cluster], operator: Operat
     kept = {name: what for name, what in cluster.restarts().items() if "pgbouncer" not in name}
     assert kept == {name: what for name, what in pods.items() if "pgbouncer" not in name}
     assert cluster.cr()["metadata"]["resourceVersion"] != version
+
+
+def _copies_from_backups(cluster: Cluster) -> bool:
+    files = [
+        text for name, text in state(cluster).items() if re.match("ConfigMap .*-instance1-.*-config", name)
+    ]
+    return bool(files) and all("replica-create.sh" in text for text in files)
 
 
 def _without_generation(text: str) -> str:
