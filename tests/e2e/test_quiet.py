@@ -5,17 +5,25 @@ import time
 from pgoperator.settings import LEASE_NAME
 from tests.support.audit import AuditLog, by_what
 from tests.support.clusters import Cluster
+from tests.support.kubectl import until
 from tests.support.operators import Operator
 from tests.support.tell import tell
 
-QUIET_SECONDS = 60
 # The last status and Patroni's first rounds have come in by then.
 SETTLE_SECONDS = 15
+# Together less than the minute after which PostgreSQL archives what it has written by itself, which is told.
+QUIET_SECONDS = 40
 
 
 def settle(cluster: Cluster) -> None:
-    """Wait for the end of what a new cluster does once it is ready: its first backup, and the word of it."""
+    """Wait for the end of what a new cluster does once it is ready: first backup, autovacuum, their WAL."""
     cluster.wait_backed_up()
+    for database in ("postgres", "template1", cluster.name):
+        cluster.psql("VACUUM ANALYZE", database=database)
+    count = "SELECT archived_count FROM pg_stat_archiver"
+    before = cluster.psql(count)
+    cluster.psql("SELECT pg_switch_wal()")
+    until("the last WAL is archived", lambda: cluster.psql(count) != before, 60, cluster.explain)
     time.sleep(SETTLE_SECONDS)
 
 
