@@ -22,7 +22,6 @@ TIMEOUT = 30.0  # seconds for one answer
 ATTEMPTS = 5
 PATIENCE = 10.0  # seconds of waiting over all attempts; a longer Retry-After is the caller's to wait for
 
-_OK = 200
 _ERRORS = 400
 _UNAUTHORIZED = 401
 _THROTTLED = 429

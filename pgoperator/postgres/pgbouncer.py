@@ -14,7 +14,6 @@ USER_CONFIG = f"{DIRECTORY}/pgbouncer.ini"
 """The user's own file, which must exist, if only empty."""
 OWN_DIRECTORY = f"{DIRECTORY}/~postgres-operator"
 USERS = f"{OWN_DIRECTORY}/users.txt"
-HBA = f"{OWN_DIRECTORY}/pgbouncer_hba.conf"
 BACKEND_CA = f"{OWN_DIRECTORY}/backend-ca.crt"
 FRONTEND_CA = f"{OWN_DIRECTORY}/frontend-ca.crt"
 FRONTEND_CERT = f"{OWN_DIRECTORY}/frontend-tls.crt"
@@ -74,19 +73,16 @@ def ini(
     config_global: Mapping[str, str],
     databases: Mapping[str, str],
     users: Mapping[str, str],
-    hba: bool = False,
     paused: bool = False,
 ) -> str:
     """Text of the file that pgBouncer is started with.
 
     `host` and `port`: the primary's Service. `config_global`, `databases`, `users`: `config.*` of the custom
     resource; global settings win over ours, but the operator's account stays an administrator and `conffile`
-    stays this file. `databases` replaces the entry for all. `hba`: rules are in `HBA` (LDAP).
+    stays this file. `databases` replaces the entry for all.
     `paused`: the first line is that by which the pods' script knows that queries are to be held back.
     """
     settings = {**_BASE, **_RECOVERY, "listen_port": str(listen_port)}
-    if hba:
-        settings |= {"auth_type": "hba", "auth_hba_file": HBA}
     settings |= config_global
     settings |= {"admin_users": _admins(settings["admin_users"]), "conffile": CONFIG}
     text = ini_file.render(

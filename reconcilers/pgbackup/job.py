@@ -13,7 +13,6 @@ from reconcilers.pgcluster.view import View
 CONTAINER = naming.PGBACKREST_CONTAINER
 BACKUP_SECONDS = 24 * 3600
 EXPIRE_SECONDS = 300
-UID_ANNOTATION = "percona.com/backup-uid"
 
 
 def backup(view: View, wanted: PGBackup, repo: Repository, words: Sequence[str], reason: str) -> Manifest:

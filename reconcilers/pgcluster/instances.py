@@ -4,7 +4,7 @@ import json
 
 from pgoperator import labels, naming
 from pgoperator.api.instances import InstanceSet
-from pgoperator.kube.manifest import Manifest, annotations_of, name_of
+from pgoperator.kube.manifest import Manifest
 from reconcilers.pgcluster import extras, pausing, pmm, pods, repository, restoring, volumes
 from reconcilers.pgcluster.extras import Part
 from reconcilers.pgcluster.view import Planned, View
@@ -36,11 +36,7 @@ def _is_held_back(view: View, name: str) -> bool:
     """
     if view.observed.system_identifier:
         return False
-    marks = {
-        naming.instance_of_volume(name_of(claim)): annotations_of(claim).get(labels.LAST_PRIMARY, "")
-        for claim in view.observed.volumes
-    }
-    last = max((n for n, mark in marks.items() if mark), key=lambda n: marks[n], default=name)
+    last = pausing.marked(view.observed.volumes, labels.LAST_PRIMARY) or name
     return name != last and last in {one.name for one in view.planned}
 
 

@@ -32,13 +32,12 @@ def is_busy(store: Store, cluster: PGCluster) -> bool:
     )
 
 
-def marked(volumes: Sequence[Manifest]) -> str:
-    """The instance that was the primary when the cluster was paused, "" for none."""
-    names = {
-        naming.instance_of_volume(name_of(claim)): annotations_of(claim).get(labels.PAUSED_PRIMARY, "")
-        for claim in volumes
+def marked(volumes: Sequence[Manifest], mark: str = labels.PAUSED_PRIMARY) -> str:
+    """The instance that was the primary when the cluster was stopped, by its volume's mark; "" for none."""
+    times = {
+        naming.instance_of_volume(name_of(claim)): annotations_of(claim).get(mark, "") for claim in volumes
     }
-    return max((n for n, mark in names.items() if mark), key=lambda n: names[n], default="")
+    return max((name for name, time in times.items() if time), key=lambda name: times[name], default="")
 
 
 def replicas(view: View, name: str) -> int:

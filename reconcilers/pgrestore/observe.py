@@ -10,7 +10,6 @@ from pgoperator.kube.manifest import (
     Manifest,
     annotations_of,
     is_deleting,
-    labels_of,
     name_of,
     owner_of,
     uid_of,
@@ -118,8 +117,3 @@ def _waiting(pod: Manifest) -> str:
         if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
             return f"{waiting['reason']}: {waiting.get('message', '')}"
     return ""
-
-
-def of_restore(pod: Manifest) -> bool:
-    """Whether a pod is of a restore's Job."""
-    return labels.PGBACKREST_RESTORE in labels_of(pod)

@@ -7,6 +7,7 @@ from tests.bench import baseline
 from tests.bench.place import Place
 from tests.bench.table import say, table
 from tests.support.audit import AuditLog, by_what
+from tests.support.restores import first_backup
 
 SECONDS = 180
 SETTLE = 20
@@ -15,7 +16,7 @@ SETTLE = 20
 def idle(place: Place) -> None:
     """Count the operator's requests beside a ready cluster."""
     cluster = place.cluster()
-    cluster.wait_backed_up()
+    first_backup(cluster)
     time.sleep(SETTLE)
     cpu = place.operator.cpu_seconds()
     audit = AuditLog(kubernetes.SERVER.audit_log)

@@ -11,6 +11,7 @@ import pytest
 from tests.support.clusters import Cluster, example
 from tests.support.kubectl import Kubectl, Manifest, until
 from tests.support.operators import Operator
+from tests.support.restores import first_backup
 
 # What must be equal however often the operator died; random and running things are left out.
 KINDS = "statefulsets,deployments,services,configmaps,poddisruptionbudgets,serviceaccounts,roles,rolebindings"
@@ -92,7 +93,7 @@ def test_killed_afterwards(new_cluster: Callable[..., Cluster], operator: Operat
     cluster.apply()
     cluster.wait_ready()
     # From its first backup on, a cluster fills new replicas from it: that changes files of the instances.
-    cluster.wait_backed_up()
+    first_backup(cluster)
     until("new replicas come from the backup", lambda: _copies_from_backups(cluster), 60, cluster.explain, 1)
     before, pods, version = state(cluster), cluster.restarts(), cluster.cr()["metadata"]["resourceVersion"]
     operator.kill()

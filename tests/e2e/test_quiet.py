@@ -7,6 +7,7 @@ from tests.support.audit import AuditLog, by_what
 from tests.support.clusters import Cluster
 from tests.support.kubectl import until
 from tests.support.operators import Operator
+from tests.support.restores import first_backup
 from tests.support.tell import tell
 
 # The last status and Patroni's first rounds have come in by then.
@@ -17,7 +18,7 @@ QUIET_SECONDS = 40
 
 def settle(cluster: Cluster) -> None:
     """Wait for the end of what a new cluster does once it is ready: first backup, autovacuum, their WAL."""
-    cluster.wait_backed_up()
+    first_backup(cluster)
     for database in ("postgres", "template1", cluster.name):
         cluster.psql("VACUUM ANALYZE", database=database)
     count = "SELECT archived_count FROM pg_stat_archiver"

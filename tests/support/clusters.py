@@ -96,15 +96,6 @@ class Cluster:
         """Wait until it is ready."""
         until(f"{self.name} is ready", self.is_ready, seconds, self.explain)
 
-    def wait_backed_up(self, seconds: float = 180) -> None:
-        """Wait for the first backup, which a new cluster takes once it is ready."""
-        until("the first backup has succeeded", self._is_backed_up, seconds, self.explain, 1)
-
-    def _is_backed_up(self) -> bool:
-        backups = self.kubectl.items("perconapgbackups")
-        own = [backup for backup in backups if backup["spec"].get("pgCluster") == self.name]
-        return any(backup.get("status", {}).get("state") == "Succeeded" for backup in own)
-
     def pods(self, selector: str = "") -> list[Manifest]:
         """Return its pods by name."""
         found = self.kubectl.items("pods", ",".join(filter(None, (self.selector, selector))))

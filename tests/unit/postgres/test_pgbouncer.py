@@ -83,12 +83,6 @@ def test_the_users_settings_win_but_not_over_the_operators_way_in():
     assert text.endswith("[databases]\napp = host=other\n\n[users]\napp = pool_mode=session\n")
 
 
-def test_rules_for_ldap():
-    text = ini(hba=True)
-    assert "auth_type = hba\n" in text
-    assert "auth_hba_file = /etc/pgbouncer/~postgres-operator/pgbouncer_hba.conf\n" in text
-
-
 def test_a_setting_cannot_bring_another():
     with pytest.raises(InvalidSpec):
         ini(config_global={"pool_mode": "session\nadmin_users = evil"})
