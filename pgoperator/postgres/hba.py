@@ -1,14 +1,15 @@
 """Lines of pg_hba.conf: the operator's own first, so that no rule of a user can lock it out.
 
-The first line lets the container's own account in as `postgres` over the socket: that is how the operator and
-Patroni talk to the server. Order and users are those of `objects.md` §2.3.
+A line lets the container's own account in as `postgres` over the socket: that is how the operator and Patroni
+talk to the server. Only the one of `tlsOnly`, which is about TCP, comes before it. Order and users are those
+of `objects.md` §2.3.
 """
 
 import ipaddress
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from pgoperator.errors import InvalidSpec
@@ -56,6 +57,8 @@ class Record:
 
 
 DEFAULT = Record("hostssl", "scram-sha-256")
+NO_PLAIN = Record("hostnossl", "reject")
+"""First of all with `tlsOnly`: what has no TLS ends here, and every other line keeps its meaning."""
 
 
 def mandatory(*, pooler: bool = True, logical_replicas: bool = False) -> list[Record]:
@@ -93,25 +96,21 @@ def lines(
 
     `rules`: `spec.authentication.rules` as mappings or objects with the fields connection, method, databases,
     users, options, or hba (a raw line). `user_hba`: `dynamicConfiguration.postgresql.pg_hba`. The default,
-    SCRAM over TLS for everybody, stands only where neither adds a line. `tls_only` turns every record but the
-    raw ones into its TLS form. `InvalidSpec` names the rule that PostgreSQL would refuse: it would keep the
-    old file on reload, and not start again after a crash.
+    SCRAM over TLS for everybody, stands only where neither adds a line. `tls_only` rejects TCP without TLS
+    before all of them. `InvalidSpec` names the rule that PostgreSQL would refuse: it would keep the old file
+    on reload, and not start again after a crash.
     """
-    ours = mandatory(pooler=pooler, logical_replicas=logical_replicas)
+    ours = [NO_PLAIN] if tls_only else []
+    ours += mandatory(pooler=pooler, logical_replicas=logical_replicas)
     theirs: list[str] = []
     for rule in rules:
         if raw := _get(rule, "hba"):
             theirs += _raw(str(raw))
         else:
-            theirs.append(str(_secure(_structured(rule), tls_only)))
+            theirs.append(str(_structured(rule)))
     for entry in user_hba:
         theirs += _raw(entry)
-    return [str(_secure(record, tls_only)) for record in ours] + (theirs or [str(DEFAULT)])
-
-
-def _secure(record: Record, tls_only: bool) -> Record:
-    plain = tls_only and record.connection in {"host", "hostnossl"}
-    return replace(record, connection="hostssl") if plain else record
+    return [str(record) for record in ours] + (theirs or [str(DEFAULT)])
 
 
 def _structured(rule: Any) -> Record:

@@ -195,7 +195,8 @@ def test_rules_of_the_author_decide_who_gets_in(cluster: Cluster, client: Client
     uri, plain = cluster.credentials()["uri"], {"PGSSLMODE": "disable"}
     rules = [
         {"connection": "host", "method": "reject", "users": ["outsider"]},
-        {"connection": "host", "method": "scram-sha-256"},
+        {"connection": "hostnossl", "method": "reject", "databases": ["postgres"]},
+        {"hba": "host all all all scram-sha-256"},
     ]
     outsider = "CREATE ROLE outsider LOGIN PASSWORD 'x'"
     cluster.psql(outsider)
@@ -215,8 +216,11 @@ def test_rules_of_the_author_decide_who_gets_in(cluster: Cluster, client: Client
         except KubectlError as error:
             return "no encryption" in str(error)
 
-    until("only with TLS", is_refused, 60, cluster.explain)
+    until("only with TLS, whatever a rule says", is_refused, 60, cluster.explain)
     assert client.sql(uri, "SELECT 1") == "1"
+    super_uri = uri.replace(f"/{NAME}", "/postgres")
+    assert client.sql(super_uri, "SELECT 1") == "1", "a rule against those without TLS spares those with it"
+    assert cluster.psql("SELECT 1") == "1", "the socket is no matter of TLS"
 
 
 def test_files_variables_and_containers_of_the_author_s_reach_the_pooler(

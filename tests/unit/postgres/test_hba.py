@@ -56,11 +56,10 @@ def test_objects_serve_as_rules():
     assert hba.lines([rule], [], tls_only=False)[-1] == 'host all "u" all trust'
 
 
-def test_tls_only_leaves_no_record_without_tls_but_the_users_raw_ones():
-    found = hba.lines(RULES, [], tls_only=True)
-    assert [line for line in found if line.startswith(("host ", "hostnossl"))] == [
-        "host all all 10.0.0.1 255.255.255.255 trust"
-    ]
+def test_tls_only_rejects_tcp_without_tls_before_all_else_and_changes_no_other_line():
+    others = hba.lines(RULES, ["host all all all trust"], tls_only=False)
+    found = hba.lines(RULES, ["host all all all trust"], tls_only=True)
+    assert found == ["hostnossl all all all reject", *others]
 
 
 def test_logical_replicas_and_no_pooler():
@@ -70,14 +69,14 @@ def test_logical_replicas_and_no_pooler():
 
 
 def test_the_operators_way_in_is_always_first():
-    assert hba.lines([], ["local all all reject", "host all all all reject"], tls_only=True)[0] == OURS[0]
+    assert hba.lines([], ["local all all reject", "host all all all reject"], tls_only=False)[0] == OURS[0]
 
 
 def test_the_real_parser_takes_every_line(server):
     file = server.folder / "data/pg_hba.conf"
     old = file.read_text()
     lines = hba.lines(
-        RULES[:2] + RULES[3:], ["host all all samenet trust"], tls_only=False, logical_replicas=True
+        RULES[:2] + RULES[3:], ["host all all samenet trust"], tls_only=True, logical_replicas=True
     )
     try:
         file.write_text("\n".join(lines) + "\n")
