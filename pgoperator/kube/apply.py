@@ -4,7 +4,7 @@ import asyncio
 import time
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from weakref import WeakValueDictionary
 
@@ -13,7 +13,7 @@ import structlog
 from pgoperator.errors import OperatorError
 from pgoperator.kube.client import Client
 from pgoperator.kube.compare import covers, digest, project
-from pgoperator.kube.errors import Conflict, NotFound
+from pgoperator.kube.errors import ApiError, Conflict, Forbidden, Invalid, NotFound
 from pgoperator.kube.kinds import kind_of
 from pgoperator.kube.manifest import (
     Key,
@@ -30,6 +30,7 @@ from pgoperator.kube.store import Store
 APPLIED_HASH = "pgv2.percona.com/applied-hash"
 KEPT_KINDS = frozenset({"PersistentVolumeClaim", "Secret"})
 AT_ONCE = 8  # writes of one rank under way
+_UNAUTHORIZED = 401  # about us, not about the object
 BEHIND = 30.0  # seconds after which a watch that has not shown our own write is no longer waited for
 
 # An object may need what stands before its kind.
@@ -54,6 +55,14 @@ class Written:
     version: int  # resourceVersion of the answer
     kept: str | None  # digest of what the server made of it, None when it is just as desired
     at: float  # seconds of the monotonic clock
+
+
+@dataclass(slots=True)
+class Applied:
+    """What came of applying many."""
+
+    writes: int = 0
+    refused: list[ApiError] = field(default_factory=list)
 
 
 class Applier:
@@ -87,12 +96,13 @@ class Applier:
                 log.info("applied", kind=key.kind, object=key.name, created=stored is None)
             return True
 
-    async def apply_all(self, manifests: Sequence[Manifest], owner: Manifest | None) -> int:
-        """Apply all, rank by rank (what is needed first goes first); returns how many took a write.
+    async def apply_all(self, manifests: Sequence[Manifest], owner: Manifest | None) -> Applied:
+        """Apply all, rank by rank: what is needed first goes first.
 
-        Every object of a rank is tried even if one fails; the first error then ends it.
+        What the server refuses keeps nothing else from being tried. Any other error ends it after its rank:
+        it is the server's, or another's object that must not be built upon.
         """
-        count = 0
+        applied = Applied()
         slots = asyncio.Semaphore(AT_ONCE)
 
         async def one(manifest: Manifest) -> bool:
@@ -102,10 +112,13 @@ class Applier:
         for _, group in groupby(sorted(manifests, key=_rank), key=_rank):
             outcomes = await asyncio.gather(*map(one, group), return_exceptions=True)
             for outcome in outcomes:
-                if isinstance(outcome, BaseException):
+                if isinstance(outcome, (Invalid, Forbidden)) and outcome.status != _UNAUTHORIZED:
+                    applied.refused.append(outcome)
+                elif isinstance(outcome, BaseException):
                     raise outcome
-                count += outcome
-        return count
+                else:
+                    applied.writes += outcome
+        return applied
 
     async def prune(self, owned: Sequence[Manifest], desired: set[Key]) -> list[Key]:
         """Delete what is owned and not desired; returns what was deleted. Never a PVC, never a Secret."""

@@ -17,15 +17,15 @@ from pgoperator.errors import InvalidSpec, OperatorError
 from pgoperator.kube import kinds
 from pgoperator.kube.apply import ForeignOwner
 from pgoperator.kube.errors import Forbidden, Invalid
-from pgoperator.kube.manifest import Key, Kind, Manifest, key_of, labels_of, name_of, owner_of
+from pgoperator.kube.manifest import Key, Manifest, key_of, name_of
 from pgoperator.runtime.result import Done, Result, Wait
 from reconcilers.pgcluster import (
     adoption,
+    applying,
     backups,
     bootstrap,
     certificates,
     changing,
-    claims,
     conditions,
     consent,
     databases,
@@ -55,19 +55,6 @@ from reconcilers.pgcluster.problems import Problem
 from reconcilers.pgcluster.view import View
 
 log = structlog.get_logger(__name__)
-
-# Kinds whose objects go when they are no longer wanted. Volumes and Secrets never do.
-PRUNABLE: tuple[Kind, ...] = (
-    kinds.CONFIG_MAP,
-    kinds.SERVICE,
-    kinds.ENDPOINTS,
-    kinds.SERVICE_ACCOUNT,
-    kinds.ROLE,
-    kinds.ROLE_BINDING,
-    kinds.POD_DISRUPTION_BUDGET,
-    kinds.DEPLOYMENT,
-    kinds.STATEFUL_SET,
-)
 
 
 @dataclass(slots=True)
@@ -110,9 +97,9 @@ class PGClusters:
         view = await _view(ctx, cluster, manifest, memory)
         followers.review(view, memory)
         answers = steps.ask_all(view)
-        written = await _apply(ctx, view, answers)
-        waits = [*answers.waits, *references.awaited(view)]
-        found = [*view.unusable, *answers.problems]
+        applied = await applying.apply(ctx, view, answers)
+        waits = [*answers.waits, *references.awaited(view), *applying.again(applied, memory)]
+        found = [*view.unusable, *answers.problems, *applied.refused]
         errors = [
             await _attempt(bootstrap.act(ctx, view), waits, found),
             await _attempt(restoring.act(ctx, view), waits, found),
@@ -123,7 +110,7 @@ class PGClusters:
             await _attempt(leavers.act(ctx, view), waits, found),
             await _attempt(init_sql.act(ctx, view, memory), waits, found),
             await _attempt(scaling.act(ctx, view, memory), waits, found),
-            await _attempt(changing.act(ctx, view, memory, written=written), waits, found),
+            await _attempt(changing.act(ctx, view, memory, written=applied.instances), waits, found),
         ]
         found += databases.found(view, memory) + bootstrap.found(ctx, view)
         found += [memory.init_problem] if memory.init_problem else []
@@ -223,34 +210,6 @@ async def _view(ctx: Context, cluster: PGCluster, manifest: Manifest, memory: Me
         missing_libraries=memory.facts.missing_libraries if memory.facts else None,
         paused=cluster.spec.pause and restore is None and not pausing.is_busy(ctx.store, cluster),
     )
-
-
-async def _apply(ctx: Context, view: View, answers: steps.Answers) -> bool:
-    """Write what differs, remove what is ours and no longer wanted; say whether instances were written."""
-    answers.problems += await claims.apply(ctx, (m for m in answers.manifests if m["kind"] == kinds.PVC.kind))
-    rest = [m for m in answers.manifests if m["kind"] != kinds.PVC.kind]
-    instances = [m for m in rest if m["kind"] == kinds.STATEFUL_SET.kind and _is_of_instance(m, view)]
-    try:
-        await ctx.applier.apply_all([m for m in rest if m not in instances], view.manifest)
-    finally:
-        written = await ctx.applier.apply_all(instances, view.manifest)
-    if answers.complete:
-        owned = [
-            found
-            for kind in PRUNABLE
-            for found in ctx.store.select(kind, view.namespace, labels.of_cluster(view.name))
-            if owner_of(found) == view.cluster.metadata.uid and not _is_of_instance(found, view)
-        ]
-        await ctx.applier.prune(owned, {key_of(m) for m in answers.manifests})
-    return written > 0
-
-
-def _is_of_instance(found: Manifest, view: View) -> bool:
-    """Instances are removed by `scaling`, which spares the primary; until then they need their files."""
-    instance = labels_of(found).get(labels.INSTANCE)
-    if found["kind"] == kinds.STATEFUL_SET.kind:
-        return instance is not None
-    return instance in {one.name for one in view.observed.instances}
 
 
 async def _report(ctx: Context, view: View, outcome: conditions.Outcome, memory: Memory) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
+from pgoperator.kube.backoff import Backoff
 from pgoperator.postgres.sql import Facts
 from reconcilers.pgcluster.problems import Problem
 
@@ -47,6 +48,7 @@ class Change:
 
 
 NO_CHANGE = Change()
+REFUSED_FIRST, REFUSED_CAP = 2.0, 600.0  # seconds
 
 
 @dataclass(slots=True)
@@ -80,6 +82,8 @@ class Memory:
     init_problem: Problem | None = None
     retry_at: dict[str, datetime] = field(default_factory=dict)
     """By act: not before then again."""
+    refusals: Backoff = field(default_factory=lambda: Backoff(REFUSED_FIRST, REFUSED_CAP))
+    """Pauses until objects that the API server refuses are tried again."""
     change: Change = NO_CHANGE
     tried: dict[str, Tried] = field(default_factory=dict)
     """By UID of a pod."""

@@ -180,7 +180,8 @@ async def create_job(ctx: Context, restore: PGRestore, view: View, *, undo: bool
     if is_bootstrap(restore) and (found := bootstrap.source_of(view.cluster)) is not None:
         origin = await sources.of(ctx, view, found)
         # The restore's, not the cluster's: they go with it.
-        await ctx.applier.apply_all(origin.copies, jobs.owner(restore))
+        for copy in origin.copies:
+            await ctx.applier.apply(copy, jobs.owner(restore))
     manifest = jobs.manifest(view, restore, words, undo=undo, origin=origin)
     try:
         await ctx.client.create(manifest)

@@ -244,16 +244,30 @@ async def test_text_of_secrets_is_stored_as_data(world: World) -> None:
 async def test_all_are_applied_in_the_order_of_need(world: World) -> None:
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a", "namespace": world.namespace}}
     manifests = [world.stateful_set(), world.service(), world.config_map("a"), secret]
-    assert await world.applier.apply_all(manifests, None) == 4
+    assert (await world.applier.apply_all(manifests, None)).writes == 4
     expected = ["secrets", "configmaps", "services", "statefulsets"]
     assert [what for _, what in world.writes()] == expected
-    assert await world.applier.apply_all(manifests, None) == 0
+    assert (await world.applier.apply_all(manifests, None)).writes == 0
 
 
-async def test_an_error_is_raised_after_the_rank_was_tried(world: World) -> None:
+async def test_what_is_refused_keeps_nothing_else_from_being_applied(world: World) -> None:
     bad = world.config_map("Not_A_Name")
-    with pytest.raises(Exception, match="Not_A_Name"):
-        await world.applier.apply_all([bad, world.config_map("good"), world.service()], None)
+    applied = await world.applier.apply_all([bad, world.config_map("good"), world.service()], None)
+    (refusal,) = applied.refused
+    assert "Not_A_Name" in str(refusal)
+    assert applied.writes == 2
+    await world.client.get(kinds.CONFIG_MAP, world.namespace, "good")
+    assert ("patch", "services") in world.writes()
+
+
+async def test_any_other_error_is_raised_after_the_rank_was_tried(world: World) -> None:
+    one, two = await world.owner("one"), await world.owner("two")
+    await world.applier.apply(world.config_map("taken"), one)
+    await world.caught_up(world.config_map("taken"))
+    with pytest.raises(ForeignOwner):
+        await world.applier.apply_all(
+            [world.config_map("taken"), world.config_map("good"), world.service()], two
+        )
     await world.client.get(kinds.CONFIG_MAP, world.namespace, "good")
     assert ("patch", "services") not in world.writes()
 
