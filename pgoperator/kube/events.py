@@ -50,10 +50,12 @@ class Recorder:
         type: Literal["Normal", "Warning"],  # noqa: A002 - the field's name
         reason: str,
         message: str,
+        began: bool = False,
     ) -> None:
         """Post an Event about `regarding`; the same reason and message about it is posted once.
 
-        Call `forget` when the state has ended, if its next beginning is to be told again.
+        Call `forget` when the state has ended, if its next beginning is to be told again. `began`: the caller
+        has seen it begin, so that what an earlier process of ours told within the hour was another time.
         """
         fact = (uid_of(regarding), reason, digest(message))
         lasting = self._known.get(fact)
@@ -66,7 +68,7 @@ class Recorder:
         self._known[fact] = True
         if len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
-        manifest = self._manifest(regarding, type, reason, message, again=lasting is False)
+        manifest = self._manifest(regarding, type, reason, message, again=began or lasting is False)
         task = asyncio.create_task(self._post(manifest))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
