@@ -1,8 +1,8 @@
 """Act: roles, databases, grants and the pooler's account inside PostgreSQL.
 
 One psql session on the primary does all of it and reports what it saw. It runs when the wanted script
-changes, when another pod has become the primary, and at the slow resync, which repairs drift; never in
-between.
+changes, when another pod has become the primary, and ten minutes after its last run at the latest, which
+repairs drift; never in between.
 """
 
 import hashlib
@@ -15,6 +15,7 @@ import structlog
 from pgoperator import naming
 from pgoperator.context import Context
 from pgoperator.errors import CommandFailed, InvalidSpec
+from pgoperator.kube.backoff import pause
 from pgoperator.postgres import sql
 from pgoperator.runtime.result import Wait
 from reconcilers.pgcluster import configuration, extensions, followers, users
@@ -31,6 +32,7 @@ CONFIGURATION = "changed configuration"
 SETTLE = timedelta(seconds=3)
 # Between a change of the preloaded libraries and Patroni's word that they wait for a restart.
 RESTARTED = timedelta(seconds=5)
+# At the latest; clusters that were looked into together are not the next time.
 RESYNC = timedelta(minutes=10)
 # A replica that has just started follows within a second or two; Patroni says so at its next round only.
 LOOK_SECONDS = 0.5
@@ -142,6 +144,8 @@ def _remember(view: View, memory: Memory, facts: sql.Facts, reason: str) -> None
         )
     else:
         memory.at = view.now
+        seconds = RESYNC.total_seconds()
+        memory.due = view.now + timedelta(seconds=pause(1, first=seconds, cap=seconds))
     memory.facts = facts
     if reason != STREAMS:
         memory.configuration = _configuration(view)
@@ -163,7 +167,10 @@ def _reason(view: View, memory: Memory, wanted: str, primary: str) -> str | None
         return "users or databases changed"
     if memory.primary != primary:
         return "another primary"
-    if memory.at is None or view.now - memory.at >= (RESTARTED if _was_restarted(view, memory) else RESYNC):
+    due = memory.due
+    if memory.at is not None and _was_restarted(view, memory):
+        due = memory.at + RESTARTED
+    if due is None or view.now >= due:
         return "resync"
     if memory.configuration != _configuration(view) and _has_settled(view, memory):
         return CONFIGURATION
@@ -220,7 +227,7 @@ def _is_in_force(view: View, memory: Memory) -> bool:
 
 
 def next_look(view: View, memory: Memory) -> Wait | None:
-    """When to look again: for replicas that are not known to follow yet, for a changed configuration."""
+    """When to look again: for replicas that are not known to follow, a changed configuration, or drift."""
     if memory.facts is not None and memory.configuration != _configuration(view):
         return Wait("a changed configuration is on its way to PostgreSQL", SETTLE.total_seconds())
     if memory.facts is not None and extensions.has_news(view, memory.facts):
@@ -229,7 +236,9 @@ def next_look(view: View, memory: Memory) -> Wait | None:
     if not pods and _was_restarted(view, memory):
         return Wait("a changed list of libraries is on its way to PostgreSQL", RESTARTED.total_seconds())
     if not pods:
-        return None
+        # One that could not be made when it was due comes with the next event, or the resync.
+        left = (memory.due - view.now).total_seconds() if memory.due is not None else 0
+        return Wait("users and databases are compared again then", left) if left > 0 else None
     seconds = LOOK_SECONDS if memory.looks < LOOKS_AT_SPEED else SLOW_LOOK_SECONDS
     return Wait(f"{', '.join(pods)} not caught up yet", seconds)
 

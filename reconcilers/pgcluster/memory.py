@@ -60,6 +60,9 @@ class Memory:
     primary: str = ""
     """UID of the pod in which it was run."""
     at: datetime | None = None
+    """When it was run last."""
+    due: datetime | None = None
+    """When it is run again at the latest, to mend what somebody has changed in the database."""
     configuration: str = ""
     """Digest of the dynamic configuration that PostgreSQL was last seen with."""
     facts: Facts | None = None
