@@ -2,7 +2,8 @@
 
 The rules are client-go's: a holder is believed for `duration` seconds since *we* saw the Lease change (clocks
 of machines are never compared); the holder renews each `retry_period` and gives up after `renew_deadline`,
-before anybody else may take over. Every write carries the resourceVersion that was read.
+before anybody else may take over. Every write carries the resourceVersion of the Lease as it was last seen:
+the holder renews with one request, and reads only when somebody else has written.
 """
 
 import asyncio
@@ -58,6 +59,7 @@ class Election:
         self._sleep = sleep
         self._seen: tuple[object, ...] = ()  # what the Lease said when it last changed …
         self._seen_at = float("-inf")  # … and when that was
+        self._own: Manifest | None = None  # the Lease as our own last write left it
         self._status = metrics.LEADER.labels(settings.name)
         self._status.set(0)
 
@@ -102,26 +104,30 @@ class Election:
     async def _try(self) -> bool:
         """Create, take or renew the Lease if that is allowed; whether it is ours now."""
         try:
+            if self._own is not None and await self._renew(self._own):
+                return True
             lease = await self._client.get(LEASE, self._namespace, self._settings.name)
+            self._observe(lease)
+            return not self._taken() and await self._renew(lease)
         except NotFound:
             return await self._create()
         except ApiError as error:
-            log.warning("lease not read", lease=self._settings.name, error=str(error))
+            log.warning("lease not renewed", lease=self._settings.name, error=str(error))
             return False
-        self._observe(lease)
-        if self._taken():
-            return False
+
+    async def _renew(self, lease: Manifest) -> bool:
+        """Write over the Lease as it was seen; whether nobody else has written since."""
         spec = self._spec()
         if _holder(lease) != self._identity:
             spec["acquireTime"] = spec["renewTime"]
             spec["leaseTransitions"] = (lease["spec"].get("leaseTransitions") or 0) + 1
+        self._own = None
         try:
-            self._observe(await self._write(lease, spec))
+            written = await self._write(lease, spec)
         except Conflict:
-            return False  # another candidate was faster
-        except ApiError as error:
-            log.warning("lease not renewed", lease=self._settings.name, error=str(error))
             return False
+        self._observe(written)
+        self._own = written
         return True
 
     async def _create(self) -> bool:
@@ -134,7 +140,8 @@ class Election:
             "spec": spec,
         }
         try:
-            self._observe(await self._client.create(manifest))
+            self._own = await self._client.create(manifest)
+            self._observe(self._own)
         except AlreadyExists:
             return False
         except ApiError as error:

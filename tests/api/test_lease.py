@@ -4,10 +4,13 @@ import asyncio
 
 import pytest
 
+from local.control_plane import Handle
 from pgoperator.kube.client import Client
+from pgoperator.kube.errors import NotFound
 from pgoperator.kube.kinds import LEASE
 from pgoperator.kube.lease import Election, LeaseLost
 from pgoperator.settings import LeaseSettings
+from tests.api.conftest import audit, eventually
 from tests.support.proxy import TcpProxy
 
 pytestmark = pytest.mark.api
@@ -38,6 +41,46 @@ async def test_one_leads_and_hands_over_at_release(client: Client, namespace: st
     # A release that comes late does not take away what another has.
     await one.release()
     assert await holder(client, namespace) == "two"
+
+
+async def test_a_leader_renews_with_one_request_and_reads_after_a_stranger_s_write(
+    client: Client, namespace: str, control_plane: Handle
+) -> None:
+    one = Election(client, namespace, QUICK, "one")
+    await one.acquire()
+
+    def asked() -> list[str]:
+        return [verb for verb, what, *_ in audit(control_plane, namespace) if what == "leases"]
+
+    begun = asked()
+    holding = asyncio.create_task(one.hold())
+    await eventually(lambda: len(asked()) >= len(begun) + 5, "five renewals")
+    assert set(asked()[len(begun) :]) == {"patch"}
+    label = {"metadata": {"labels": {"somebody": "else"}}}
+    await client.merge_patch(LEASE, namespace, QUICK.name, label)
+    await eventually(lambda: "get" in asked()[len(begun) :], "the Lease is read again")
+    after = len(asked())
+    await eventually(lambda: len(asked()) >= after + 5, "it is renewed on")
+    assert asked()[after + 1 :].count("get") == 0
+    assert not holding.done()
+    holding.cancel()
+
+
+async def test_a_deleted_lease_is_made_again_by_its_holder(client: Client, namespace: str) -> None:
+    one = Election(client, namespace, QUICK, "one")
+    await one.acquire()
+    holding = asyncio.create_task(one.hold())
+    await client.delete(LEASE, namespace, QUICK.name)
+
+    async def back() -> bool:
+        try:
+            return await holder(client, namespace) == "one"
+        except NotFound:
+            return False
+
+    await eventually(back, "it is back")
+    assert not holding.done()
+    holding.cancel()
 
 
 async def test_a_dead_leader_is_followed_after_the_duration(client: Client, namespace: str) -> None:
