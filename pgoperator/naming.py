@@ -249,6 +249,11 @@ def _suffix(seed: str) -> str:
     return suffix
 
 
+def is_instance(name: str, cluster: str, set_name: str) -> bool:
+    """Tell whether an instance of this set could have the name, be it ours or one that the original drew."""
+    return re.fullmatch(f"{re.escape(f'{cluster}-{set_name}-')}[{ALPHABET}]{{4}}", name) is not None
+
+
 def backup_job(cluster: str, purpose: str, seed: str) -> str:
     """A Job on a repository, or the first backup: the same name for the same seed, which is the owner's uid.
 

@@ -12,9 +12,10 @@ from pgoperator.api.cluster import PGCluster
 from pgoperator.context import Context
 from pgoperator.kube import kinds
 from pgoperator.kube.errors import NotFound
-from pgoperator.kube.manifest import Kind, Manifest, annotations_of, labels_of, name_of
+from pgoperator.kube.manifest import Kind, Manifest, annotations_of, name_of
 from pgoperator.runtime.result import Done, Result, Wait
 from reconcilers.pgcluster import farewell
+from reconcilers.pgcluster.belongings import is_certificate, is_password, is_volume
 from reconcilers.pgcluster.observe import observe
 from reconcilers.pgcluster.view import Instance
 
@@ -45,16 +46,7 @@ async def delete(ctx: Context, cluster: PGCluster) -> Result:
             return wait
     await farewell.release_backups(ctx, cluster)
     await farewell.remove_jobs(ctx, cluster)
-    if labels.FINALIZER_DELETE_PVC in cluster.metadata.finalizers:
-        claims, _ = await ctx.client.list(kinds.PVC, namespace, labels=f"{labels.CLUSTER}={name}")
-        await _delete_all(ctx, kinds.PVC, namespace, claims)
-        secrets = await _secrets(ctx, namespace, name)
-        await _delete_all(ctx, kinds.SECRET, namespace, (s for s in secrets if _is_user(s)))
-    # What the author made under our names is the author's.
-    made = cluster.spec.tls.cert_management_policy != "userProvidedOnly"
-    if made and labels.FINALIZER_DELETE_SSL in cluster.metadata.finalizers:
-        secrets = await _secrets(ctx, namespace, name)
-        await _delete_all(ctx, kinds.SECRET, namespace, (s for s in secrets if not _is_user(s)))
+    await _delete_belongings(ctx, cluster)
     return await _release(ctx, cluster)
 
 
@@ -82,13 +74,26 @@ def _patroni_endpoints(ctx: Context, namespace: str, cluster: str) -> list[Manif
     return ctx.store.select(kinds.ENDPOINTS, namespace, labels.of_cluster(cluster) | scope)
 
 
-async def _secrets(ctx: Context, namespace: str, cluster: str) -> list[Manifest]:
-    secrets, _ = await ctx.client.list(kinds.SECRET, namespace, labels=f"{labels.CLUSTER}={cluster}")
-    return secrets
-
-
-def _is_user(secret: Manifest) -> bool:
-    return labels_of(secret).get(labels.ROLE) == labels.ROLE_PGUSER
+async def _delete_belongings(ctx: Context, cluster: PGCluster) -> None:
+    """Delete what finalizers ask for, as they and the objects are now: this cannot be taken back."""
+    if not {labels.FINALIZER_DELETE_PVC, labels.FINALIZER_DELETE_SSL} & {*cluster.metadata.finalizers}:
+        return
+    namespace, name = cluster.metadata.namespace, cluster.metadata.name
+    try:
+        live = PGCluster.parse(await ctx.client.get(kinds.PG_CLUSTER, namespace, name))
+    except NotFound:
+        return  # an earlier pass was faster than the watch
+    if live.metadata.uid != cluster.metadata.uid or not live.metadata.is_deleting:
+        return
+    ours = f"{labels.CLUSTER}={name}"
+    if labels.FINALIZER_DELETE_PVC in live.metadata.finalizers:
+        claims, _ = await ctx.client.list(kinds.PVC, namespace, labels=ours)
+        await _delete_all(ctx, kinds.PVC, namespace, (c for c in claims if is_volume(live, c)))
+        secrets, _ = await ctx.client.list(kinds.SECRET, namespace, labels=ours)
+        await _delete_all(ctx, kinds.SECRET, namespace, (s for s in secrets if is_password(live, s)))
+    if labels.FINALIZER_DELETE_SSL in live.metadata.finalizers:
+        secrets, _ = await ctx.client.list(kinds.SECRET, namespace, labels=ours)
+        await _delete_all(ctx, kinds.SECRET, namespace, (s for s in secrets if is_certificate(live, s)))
 
 
 async def _delete_all(ctx: Context, kind: Kind, namespace: str, objects: Iterable[Manifest]) -> None:

@@ -56,11 +56,6 @@ def body(manifest: Manifest) -> Manifest:
     return manifest
 
 
-def secret(name: str, own: dict[str, str]) -> Manifest:
-    metadata = {"name": name, "labels": labels.of_cluster("cluster1") | own}
-    return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata}
-
-
 class World:
     """A namespace with a cluster of three in it, and an operator that sees it when told to."""
 
@@ -216,43 +211,6 @@ async def test_replicas_stop_first_then_the_primary_then_patroni_s_endpoints_go(
     await gone(world, PRIMARY)
     await pass_(world, one)
     assert await world.names(kinds.ENDPOINTS) == []
-
-
-USER, TLS, STRANGER = "cluster1-pguser-cluster1", "cluster1-cluster-cert", "theirs"
-
-
-@pytest.mark.parametrize(
-    ("finalizers", "kept"),
-    [
-        ((), {USER, TLS, STRANGER, "claims"}),
-        ((labels.FINALIZER_DELETE_PVC,), {TLS, STRANGER}),
-        ((labels.FINALIZER_DELETE_SSL,), {USER, STRANGER, "claims"}),
-        ((labels.FINALIZER_DELETE_PVC, labels.FINALIZER_DELETE_SSL), {STRANGER}),
-    ],
-)
-async def test_data_and_passwords_stay_unless_a_finalizer_says_otherwise(
-    world: World, finalizers: tuple[str, ...], kept: set[str]
-) -> None:
-    await world.create(
-        secret(USER, labels.pguser("cluster1", "cluster1")),
-        secret(TLS, {labels.CERTIFICATE: "postgres-tls"}),
-        secret(STRANGER, labels.of_cluster("another")),
-        claim("cluster1-repo1", {labels.PGBACKREST_REPO: "repo1"}),
-        claim("theirs", labels.of_cluster("another")),
-    )
-    await pass_(world, await cluster(world, *finalizers))
-    claims = await world.names(kinds.PVC)
-    assert "theirs" in claims
-    found = {*await world.names(kinds.SECRET)} | ({"claims"} if "cluster1-repo1" in claims else set())
-    assert found == kept
-
-
-async def test_certificates_that_the_author_made_are_never_deleted(world: World) -> None:
-    await world.create(secret(TLS, {labels.CERTIFICATE: "postgres-tls"}))
-    one = await cluster(world, labels.FINALIZER_DELETE_SSL)
-    tls = one.spec.tls.model_copy(update={"cert_management_policy": "userProvidedOnly"})
-    await pass_(world, one.model_copy(update={"spec": one.spec.model_copy(update={"tls": tls})}))
-    assert await world.names(kinds.SECRET) == [TLS]
 
 
 def job(name: str, owner: str, ended: str = "", **spec: Any) -> Manifest:

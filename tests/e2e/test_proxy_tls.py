@@ -196,7 +196,7 @@ def test_rules_of_the_author_decide_who_gets_in(cluster: Cluster, client: Client
     rules = [
         {"connection": "host", "method": "reject", "users": ["outsider"]},
         {"connection": "hostnossl", "method": "reject", "databases": ["postgres"]},
-        {"hba": "host all all all scram-sha-256"},
+        {"connection": "host", "method": "reject", "hba": "host all all all scram-sha-256"},
     ]
     outsider = "CREATE ROLE outsider LOGIN PASSWORD 'x'"
     cluster.psql(outsider)
