@@ -80,7 +80,12 @@ def summary(cluster: dict[str, Any], pods: list[dict[str, Any]]) -> str:
     )
     parts = [f"state {status.get('state') or 'not yet seen'}", f"pods ready {ready}/{len(pods)}"]
     # What is missing, and what is wrong; the other conditions are for who looks closer.
-    telling = {("Ready", "False"), ("Degraded", "True"), ("FieldsIgnored", "True")}
+    telling = {
+        ("Ready", "False"),
+        ("Degraded", "True"),
+        ("FieldsIgnored", "True"),
+        ("FieldsOverridden", "True"),
+    }
     parts += [
         condition["message"]
         for condition in status.get("conditions", [])

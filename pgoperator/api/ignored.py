@@ -1,7 +1,8 @@
 """Fields that a cluster may set although the operator does not act on them yet.
 
 The resource accepts everything that the original accepts. What is accepted and not acted on is said: here,
-in the reference pages, and in the condition `FieldsIgnored` of a cluster that sets such a field.
+in the reference pages, and in the condition `FieldsIgnored` of a cluster that sets such a field. What is
+about something that does not exist here is in the reference pages only: nobody waits for it.
 """
 
 from collections.abc import Iterator
@@ -13,29 +14,34 @@ from pgoperator.api.base import Manifest
 from pgoperator.api.cluster import PGCluster
 
 IGNORED: tuple[str, ...] = (
-    "spec.backups.pgbackrest.initContainer",
-    "spec.backups.pgbackrest.manual",
-    "spec.backups.pgbackrest.repoHost.sshConfigMap",
-    "spec.backups.pgbackrest.repoHost.sshSecret",
-    "spec.backups.pgbackrest.restore",
-    "spec.backups.pgbackrest.sidecars",
     "spec.backups.volumeSnapshots",
     "spec.extensions.custom",
     "spec.extensions.image",
     "spec.extensions.imagePullPolicy",
     "spec.extensions.pg_tde",
     "spec.extensions.storage",
-    "spec.initContainer",
-    "spec.instances[].containers",
-    "spec.instances[].initContainer",
     "spec.logcollector",
     "spec.logicalReplicas",
-    "spec.pmm.runtimeClassName",
-    "spec.proxy.pgBouncer.containers",
     "spec.standby",
     "spec.tls.issuerConf",
 )
 """Paths as in the API; `[]` stands for each item of a list, and a path covers all that is below it."""
+
+_NO_INIT = "No container prepares files: scripts come from a ConfigMap."
+WITHOUT_OBJECT: dict[str, str] = {
+    "spec.backups.pgbackrest.initContainer": _NO_INIT,
+    "spec.backups.pgbackrest.manual": "The original's own note of a backup. Ask with a PerconaPGBackup.",
+    "spec.backups.pgbackrest.repoHost.sshConfigMap": "Deprecated: nothing speaks SSH.",
+    "spec.backups.pgbackrest.repoHost.sshSecret": "Deprecated: nothing speaks SSH.",
+    "spec.backups.pgbackrest.restore": "The original's own note of a restore. Ask with a PerconaPGRestore.",
+    "spec.backups.pgbackrest.sidecars": "Deprecated form of `containers`, for a crVersion below 2.4.",
+    "spec.initContainer": _NO_INIT,
+    "spec.instances[].containers": "No container copies certificates: each reads its own.",
+    "spec.instances[].initContainer": _NO_INIT,
+    "spec.pmm.runtimeClassName": "A RuntimeClass is of a whole pod, and the client is one container.",
+    "spec.proxy.pgBouncer.containers": "No container waits for changed files: the one with pgBouncer does.",
+}
+"""Paths that lack nothing: the object that they are about does not exist here, and why."""
 
 
 def ignored_fields(manifest: Manifest) -> list[str]:

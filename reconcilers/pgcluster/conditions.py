@@ -88,12 +88,12 @@ def findings(view: View, outcome: Outcome, missing: list[str], volumes: Sequence
         told = wrong or Problem("AllInstalled", "every extension is as spec.extensions says")
         found.append(Finding("ExtensionsReady", wrong is None, told.reason, told.message))
     found += _changes(view, outcome, volumes)
-    ignored, overridden = ignored_fields(view.manifest), configuration.overridden(view)
-    if ignored or overridden:
-        parts = [f"accepted, but not acted on by this version: {', '.join(ignored)}"] if ignored else []
-        parts += [f"decided by the operator: {', '.join(overridden)}"] if overridden else []
-        reason = "NotImplemented" if ignored else "Overridden"
-        found.append(Finding("FieldsIgnored", True, reason, "; ".join(parts)))
+    if ignored := ignored_fields(view.manifest):
+        message = f"accepted, but not acted on by this version: {', '.join(ignored)}"
+        found.append(Finding("FieldsIgnored", True, "NotImplemented", message))
+    if overridden := configuration.overridden(view):
+        message = f"decided by the operator: {', '.join(overridden)}"
+        found.append(Finding("FieldsOverridden", True, "Overridden", message))
     return found
 
 

@@ -5,7 +5,10 @@ from pgoperator.context import Context
 from pgoperator.kube.manifest import Manifest
 
 # Conditions of which an event tells when they turn.
-TOLD = ("Ready", "Degraded", "FieldsIgnored", "BackupOverdue", "BackupScheduleInvalid", "ArchivingFailing")
+TOLD = (
+    *("Ready", "Degraded", "FieldsIgnored", "FieldsOverridden"),
+    *("BackupOverdue", "BackupScheduleInvalid", "ArchivingFailing"),
+)
 # Conditions of which an event tells when they are not met.
 MISSED = ("ExtensionsReady", "PMMReady")
 

@@ -14,6 +14,7 @@ from tests.support.operators import Operator
 from tests.support.tell import tell
 
 SECONDS = 30
+TOLD = {"Ready": "False", "Degraded": "True", "FieldsIgnored": "True", "FieldsOverridden": "True"}
 NO_IMAGE = "localhost/pgoperator/nothing-here:1"
 CLAIM = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
 
@@ -181,13 +182,12 @@ def explained(watch: Watch, cluster: Cluster, words: tuple[str, ...], since: flo
     """Wait for a condition that names the cause; return how many seconds after `since` it was there."""
 
     def telling(manifest: Manifest) -> Manifest | None:
-        found = [condition(manifest, kind) for kind in ("Ready", "Degraded", "FieldsIgnored")]
-        bad = {"Ready": "False", "Degraded": "True", "FieldsIgnored": "True"}
+        found = [condition(manifest, kind) for kind in TOLD]
         return next(
             (
                 c
                 for c in found
-                if c and c["status"] == bad[c["type"]] and any(word in c["message"] for word in words)
+                if c and c["status"] == TOLD[c["type"]] and any(word in c["message"] for word in words)
             ),
             None,
         )

@@ -243,6 +243,14 @@ def test_fields_without_effect_are_named() -> None:
     assert status.state == "ready"
 
 
+def test_what_the_operator_decides_is_told_by_a_condition_of_its_own() -> None:
+    dynamic = {"postgresql": {"parameters": {"hba_file": "/x"}}}
+    status = told(World(spec={"patroni": {"dynamicConfiguration": dynamic}}))
+    assert "dynamicConfiguration.postgresql.parameters.hba_file" in message(status, "FieldsOverridden")
+    assert "FieldsIgnored" not in words(status)
+    assert status.state == "ready"
+
+
 # --- slow or broken ------------------------------------------------------------------------------------
 
 
