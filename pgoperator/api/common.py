@@ -19,27 +19,23 @@ class Described(ApiModel):
     """A component whose objects take extra labels and annotations."""
 
     metadata: Metadata = Field(
-        default_factory=Metadata, description="Labels and annotations for the objects of this component."
+        default_factory=Metadata, description="Labels and annotations for its objects."
     )
 
 
 class Environment(ApiModel):
     """Variables for a component's containers."""
 
-    env: tuple[core.EnvVar, ...] = Field(
-        default_factory=tuple, description="Environment variables for the containers of this component."
-    )
+    env: tuple[core.EnvVar, ...] = Field(default_factory=tuple, description="Variables of its containers.")
     env_from: tuple[core.EnvFromSource, ...] = Field(
-        default_factory=tuple, description="Secrets whose keys become environment variables."
+        default_factory=tuple, description="Secrets whose keys become variables."
     )
 
 
 class Placement(ApiModel):
     """Where the scheduler may put a component's pods."""
 
-    affinity: core.Affinity | None = Field(
-        default=None, description="Rules that attract the pods to nodes or keep them apart."
-    )
+    affinity: core.Affinity | None = Field(default=None, description="Which nodes the pods prefer or need.")
     tolerations: tuple[core.Toleration, ...] = Field(
         default_factory=tuple, description="Taints of nodes that the pods accept."
     )
@@ -56,14 +52,14 @@ class Workload(Placement):
         default=None, description="CPU and memory for the main container."
     )
     security_context: core.PodSecurityContext | None = Field(
-        default=None, description="Security settings of the pods, in place of the operator's own."
+        default=None, description="Security settings of the pods, in place of ours."
     )
 
 
 class SidecarClaim(ApiModel):
     """A volume claim for the use of sidecars."""
 
-    name: str = Field(description="Name of the claim, which is also the name of the volume in the pod.")
+    name: str = Field(description="Name of the claim, and of the volume in the pod.")
     spec: core.PersistentVolumeClaimSpec = Field(description="Specification of the claim.")
 
 
@@ -107,12 +103,8 @@ class Expose(ApiModel):
     type: Literal["ClusterIP", "NodePort", "LoadBalancer"] = Field(
         default="ClusterIP", description="Kind of Service."
     )
-    node_port: Int32 | None = Field(
-        default=None, description="Port on every node, for the types NodePort and LoadBalancer."
-    )
-    load_balancer_class: str | None = Field(
-        default=None, description="Implementation that provides the load balancer."
-    )
+    node_port: Int32 | None = Field(default=None, description="Port on every node.")
+    load_balancer_class: str | None = Field(default=None, description="Implementation of the load balancer.")
     load_balancer_source_ranges: tuple[str, ...] = Field(
         default_factory=tuple, description="Address ranges that may use the load balancer."
     )
@@ -122,7 +114,7 @@ class KeyToPath(ApiModel):
     """One key of a Secret or ConfigMap and the file it becomes."""
 
     key: str = Field(description="Key to project.")
-    path: str = Field(description="File name for the key, relative to the mount.")
+    path: str = Field(description="File name, relative to the mount.")
     mode: Int32 | None = Field(default=None, description="Permission bits of the file.")
 
 
@@ -131,9 +123,9 @@ class Projection(ApiModel):
 
     name: str = Field(default="", description="Name of the Secret or ConfigMap.")
     items: Annotated[tuple[KeyToPath, ...], ATOMIC] = Field(
-        default_factory=tuple, description="Keys to take and their file names; all keys when empty."
+        default_factory=tuple, description="Keys and their file names; all when empty."
     )
-    optional: bool | None = Field(default=None, description="Whether the object or its keys may be missing.")
+    optional: bool | None = Field(default=None, description="Whether it may be missing.")
 
 
 class ObjectReference(ApiModel):

@@ -11,9 +11,7 @@ from pgoperator.api.common import KeyReference, Projection
 class Extension(ApiModel):
     """An extension that the image brings."""
 
-    enabled: bool | None = Field(
-        default=None, description="Whether the extension is installed in all databases."
-    )
+    enabled: bool | None = Field(default=None, description="Whether all databases have it.")
 
 
 class Vault(ApiModel):
