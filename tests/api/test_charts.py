@@ -58,6 +58,20 @@ def test_the_rights_are_those_of_the_manifests() -> None:
     assert of_kind("ClusterRole", namespaced) == of_kind("Role", everywhere) == []
 
 
+def test_a_certificate_for_the_metrics_is_mounted_and_the_right_to_ask_comes_with_it() -> None:
+    manifests = render(OPERATOR, {"metrics": {"certSecret": "metrics-tls"}})
+    pod = of_kind("Deployment", manifests)[0]["spec"]["template"]["spec"]
+    [container], [volume] = pod["containers"], pod["volumes"]
+    [mount] = container["volumeMounts"]
+    assert volume == {"name": mount["name"], "secret": {"secretName": "metrics-tls"}}
+    assert {"name": "PGO_METRICS_CERT_DIR", "value": mount["mountPath"]} in container["env"]
+    binding, reader = rbac.secure_metrics()
+    [ours] = of_kind("ClusterRoleBinding", manifests)
+    assert ours["roleRef"] == binding["roleRef"]
+    assert ours["subjects"] == [{"kind": "ServiceAccount", "name": NAME, "namespace": "databases"}]
+    assert [role["rules"] for role in of_kind("ClusterRole", manifests)] == [reader["rules"]]
+
+
 def test_watched_namespaces_get_a_role_each_and_the_own_one_only_the_lease() -> None:
     manifests = render(OPERATOR, {"watchNamespace": "one, two"})
     roles = {role["metadata"]["namespace"]: role["rules"] for role in of_kind("Role", manifests)}
@@ -88,6 +102,7 @@ def test_watched_namespaces_get_a_role_each_and_the_own_one_only_the_lease() -> 
                 "podAnnotations": {"note": "x"},
                 "affinity": {"nodeAffinity": {}},
                 "leaseName": "mine",
+                "metrics": {"certSecret": "metrics-tls"},
                 "featureGates": {"backupSnapshots": True, "tablespaceVolumes": False},
                 "disableTelemetry": True,
                 "pprofBindAddress": ":6060",
@@ -151,6 +166,7 @@ def test_every_field_of_the_spec_can_be_set() -> None:
         (OPERATOR, {"logLevel": "LOUD"}, "logLevel"),
         (OPERATOR, {"relatedImages": {"POSTGRES_17": "x"}}, "POSTGRES_17"),
         (OPERATOR, {"watchNamespace": "A b"}, "watchNamespace"),
+        (OPERATOR, {"metrics": {"certsecret": "x"}}, "certsecret"),
     ],
 )
 def test_a_wrong_value_is_rejected_by_name(chart: str, values: Manifest, said: str) -> None:
