@@ -19,6 +19,7 @@ def cluster() -> Iterator[OwnCluster]:
     if os.geteuid():
         pytest.fail("these tests need root, as the local Kubernetes does")
     found = OwnCluster.find()
+    found.build()
     found.down()
     try:
         yield found

@@ -17,6 +17,7 @@ from tests.support.kubectl import REPOSITORY, Kubectl, is_ready, until
 NUMBER = "9"
 NODES = ("node1", "node2")
 ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "KUBECONFIG"} | {"PGOPERATOR_INSTANCE": NUMBER}
+_BUILD = "from local import cluster; cluster.build(())"
 _UP = f"from local import cluster; cluster.up({len(NODES)}, ())"
 _PLACE = """
 import json
@@ -69,6 +70,10 @@ class OwnCluster:
         """Ask where it is."""
         run_folder, content, *rest = json.loads(run(sys.executable, "-c", _PLACE))
         return cls(Path(run_folder), Path(content), *rest)
+
+    def build(self) -> None:
+        """Build what is missing of programs and images, which takes its time once."""
+        run(sys.executable, "-c", _BUILD, seconds=3600)
 
     def up(self) -> None:
         """Do what `make up` does for the Kubernetes, with the images that every node needs."""
