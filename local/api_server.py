@@ -101,9 +101,9 @@ class ApiServer:
         return kubeconfig.create(path, self.url, self.authority, identity)
 
     def ready(self) -> bool:
-        """Tell whether the API server answers that it is ready."""
-        context = ssl.create_default_context(cafile=str(self.authority.certificate))
+        """Tell whether the API server answers that it is ready; with files missing it does not."""
         try:
+            context = ssl.create_default_context(cafile=str(self.authority.certificate))
             with urllib.request.urlopen(f"{self.url}/readyz", timeout=2, context=context) as answer:  # noqa: S310
                 return bool(answer.status == 200)  # noqa: PLR2004
         except (urllib.error.URLError, OSError):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from local import network
 from local.console import LocalError
-from local.paths import CACHE, RUN
+from local.paths import BIN, CACHE, NODES, RUN
 from local.processes import Processes, kill_all
 from local.shell import output
 
@@ -30,6 +30,7 @@ def remove_cluster() -> None:
         )
     processes = Processes(RUN / "processes")
     processes.kill(processes.names())
+    kill_all(_unrecorded())
     shims = list(_shims())
     containers = _containers() | {shim.container for shim in shims}
     kill_all(shim.pid for shim in shims)
@@ -57,17 +58,32 @@ class _Shim:
         return _SHIM_SOCKETS / hashlib.sha256(key.encode()).hexdigest()
 
 
-def _shims() -> Iterator[_Shim]:
-    """Yield the shims of our containerds."""
+def _commands() -> Iterator[tuple[int, str, list[str]]]:
+    """Yield id, program and arguments of the machine's processes that work in our folder."""
     for file in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             program, *arguments = file.read_text(errors="replace").split("\0")
         except (FileNotFoundError, ProcessLookupError):
             continue
+        if any(f"{RUN}/" in argument for argument in arguments):
+            yield int(file.parent.name), program, arguments
+
+
+def _unrecorded() -> Iterator[int]:
+    """Yield the processes of which a record is gone, as when somebody has deleted the folder."""
+    for pid, program, _ in _commands():
+        built = Path(program).parent == BIN and Path(program).name != "kubectl"
+        if built or program == "containerd":
+            yield pid
+
+
+def _shims() -> Iterator[_Shim]:
+    """Yield the shims of our containerds."""
+    for pid, program, arguments in _commands():
         options = dict(itertools.pairwise(arguments))
         address = options.get("-address", "")
         if "containerd-shim" in program and address.startswith(f"{RUN}/"):
-            yield _Shim(int(file.parent.name), address, options.get("-id", ""))
+            yield _Shim(pid, address, options.get("-id", ""))
 
 
 def _containers() -> set[str]:
@@ -99,7 +115,7 @@ def _mounts() -> list[str]:
     lines = Path("/proc/self/mountinfo").read_text().splitlines()
     # The kernel writes a space and the like as three octal digits.
     points = [re.sub(r"\\(\d{3})", lambda match: chr(int(match[1], 8)), line.split()[4]) for line in lines]
-    return [point for point in reversed(points) if point.startswith((f"{RUN}/", f"{CACHE / 'nodes'}/"))]
+    return [point for point in reversed(points) if point.startswith((f"{RUN}/", f"{NODES}/"))]
 
 
 def _unmount() -> None:

@@ -11,9 +11,8 @@ from local import addons, bins, controllers, host, images, network
 from local.api_server import ApiServer, Settings, free_ports
 from local.cleanup import remove_cluster
 from local.console import LocalError, say, step
-from local.containerd import CONTENT
 from local.node import Node
-from local.paths import LOGS, RUN
+from local.paths import LOGS, NODES, RUN
 from local.shell import lock, output, wait_for, write
 from local.versions import CLUSTER, MODULES
 
@@ -107,7 +106,7 @@ def is_healthy(nodes: int) -> bool:
     """Tell whether the running cluster is the wanted one, and works."""
     if not _STATE.is_file() or json.loads(_STATE.read_text()) != _description(nodes):
         return False
-    names = SERVER.processes.names()
+    names = [*SERVER.processes.names(), *(name for node in nodes_of_state() for name in node.processes)]
     if not all(map(SERVER.processes.alive, names)) or not SERVER.ready():
         return False
     try:
@@ -192,9 +191,9 @@ def _import_images(count: int, image_names: Sequence[str]) -> None:
 def _check_content() -> None:
     """Drop the runtimes' content after a reboot: what the machine had not written out yet is lost."""
     boot = _BOOT.read_text()
-    mark = CONTENT / "boot-id"
+    mark = NODES / "boot-id"
     if not mark.is_file() or mark.read_text() != boot:
-        shutil.rmtree(CONTENT, ignore_errors=True)
+        shutil.rmtree(NODES, ignore_errors=True)
         write(mark, boot)
 
 

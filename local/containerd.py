@@ -9,11 +9,10 @@ from pathlib import Path
 from local.console import LocalError, say
 from local.images import PAUSE, Image, recorded_digest
 from local.network import namespace, node_name, pod_subnet
-from local.paths import CACHE, RUN
+from local.paths import NODES, RUN
 from local.processes import Processes
 from local.shell import output, succeeds, wait_for
 
-CONTENT = CACHE / "nodes"
 _HASH_LABEL = "pgoperator.local/hash"
 _CNI_PLUGINS = Path("/usr/lib/cni")
 
@@ -71,7 +70,7 @@ class Containerd:
     @property
     def root(self) -> Path:
         """Return the folder of images and layers, kept."""
-        return CONTENT / node_name(self.index)
+        return NODES / node_name(self.index)
 
     @property
     def socket(self) -> Path:

@@ -1,6 +1,6 @@
 """The network of the nodes: a bridge, and one network namespace for each node, closed to the outside.
 
-Everything has a fixed name, so that leftovers are found without any record.
+Everything has a name that follows from the cluster's number, so that leftovers are found without any record.
 """
 
 import ipaddress
@@ -8,15 +8,16 @@ import json
 from pathlib import Path
 from typing import Any
 
-from local.paths import CACHE
+from local.paths import CACHE, INSTANCE
 from local.shell import output, succeeds
 
-BRIDGE = "pgop0"
-GATEWAY = "10.98.0.1"
-_NODE_NETWORK = "10.98.0.0/24"
+BRIDGE = f"pgop{INSTANCE}"
+_PREFIX = f"pgop{INSTANCE or ''}-"  # of the nodes' namespaces and links
+GATEWAY = f"10.98.{INSTANCE}.1"
+_NODE_NETWORK = f"10.98.{INSTANCE}.0/24"
 _FIRST_NODE = 10
-SERVICE_RANGE = "10.96.0.0/16"
-POD_RANGE = "10.244.0.0/16"
+SERVICE_RANGE = f"10.{96 - INSTANCE}.0.0/16"
+POD_RANGE = f"10.{244 + INSTANCE}.0.0/16"
 MAX_NODES = 9
 
 _RULES = (
@@ -33,7 +34,7 @@ def node_name(index: int) -> str:
 
 def namespace(node: str) -> str:
     """Return the network namespace of a node."""
-    return f"pgop-{node}"
+    return f"{_PREFIX}{node}"
 
 
 def node_address(index: int) -> str:
@@ -47,7 +48,7 @@ def pod_subnet(index: int) -> str:
 
 
 def _link(node: str) -> str:
-    return f"pgop-{node}"
+    return f"{_PREFIX}{node}"
 
 
 def create(nodes: int) -> None:
@@ -123,7 +124,7 @@ def owner() -> str:
 
 def _namespaces() -> list[str]:
     folder = Path("/run/netns")
-    return sorted(file.name for file in folder.glob("pgop-*")) if folder.is_dir() else []
+    return sorted(file.name for file in folder.glob(f"{_PREFIX}*")) if folder.is_dir() else []
 
 
 def _all_links() -> list[dict[str, Any]]:
@@ -133,4 +134,4 @@ def _all_links() -> list[dict[str, Any]]:
 
 def _links() -> list[str]:
     names = [link["ifname"] for link in _all_links()]
-    return [name for name in names if name == BRIDGE or name.startswith("pgop-")]
+    return [name for name in names if name == BRIDGE or name.startswith(_PREFIX)]

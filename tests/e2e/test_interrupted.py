@@ -67,7 +67,7 @@ def _made(cluster: Cluster, disturb: Callable[[], None]) -> dict[str, str]:
     cluster.manifest["metadata"]["finalizers"] = ["percona.com/delete-pvc", "percona.com/delete-ssl"]
     cluster.apply()
     disturb()
-    cluster.wait_ready(180)
+    settle(cluster)
     found = state(cluster)
     restarted = {name: counts for name, (_, counts) in cluster.restarts().items() if any(counts.values())}
     assert not restarted
@@ -91,10 +91,7 @@ def test_killed_in_the_middle_of_creation(
 def test_killed_afterwards(new_cluster: Callable[..., Cluster], operator: Operator, kubectl: Kubectl) -> None:
     cluster = new_cluster(example("after", instances=2, poolers=1))
     cluster.apply()
-    cluster.wait_ready()
-    # From its first backup on, a cluster fills new replicas from it: that changes files of the instances.
-    first_backup(cluster)
-    until("new replicas come from the backup", lambda: _copies_from_backups(cluster), 60, cluster.explain, 1)
+    settle(cluster)
     before, pods, version = state(cluster), cluster.restarts(), cluster.cr()["metadata"]["resourceVersion"]
     operator.kill()
     operator.wait()
@@ -110,6 +107,17 @@ def test_killed_afterwards(new_cluster: Callable[..., Cluster], operator: Operat
     kept = {name: what for name, what in cluster.restarts().items() if "pgbouncer" not in name}
     assert kept == {name: what for name, what in pods.items() if "pgbouncer" not in name}
     assert cluster.cr()["metadata"]["resourceVersion"] != version
+
+
+def settle(cluster: Cluster) -> None:
+    """Wait for all that a creation does.
+
+    From its first backup on, a cluster fills new replicas from it: that changes files of the instances.
+    """
+    cluster.wait_ready()
+    first_backup(cluster)
+    until("new replicas come from the backup", lambda: _copies_from_backups(cluster), 60, cluster.explain, 1)
+    cluster.wait_ready()
 
 
 def _copies_from_backups(cluster: Cluster) -> bool:

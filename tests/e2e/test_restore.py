@@ -1,4 +1,4 @@
-"""Restores in place: what is there afterwards, what is refused, what a failure leaves, who may die when."""
+"""Restores in place: what is there afterwards, what is refused, what a failure leaves."""
 
 import base64
 import time
@@ -9,8 +9,7 @@ import pytest
 from tests.support.clients import Client
 from tests.support.clusters import Cluster, example
 from tests.support.kubectl import until
-from tests.support.operators import Operator
-from tests.support.restores import ENDED, RESTORES, Restore, backup, first_backup
+from tests.support.restores import Restore, backup, count, serves, with_backup
 from tests.support.tell import tell
 
 ROWS = 100_000
@@ -18,13 +17,7 @@ ROWS = 100_000
 
 @pytest.fixture(scope="module")
 def cluster(new_cluster: Callable[..., Cluster], client: Client) -> Cluster:
-    made = new_cluster(example("again", instances=3, poolers=1))
-    made.apply()
-    made.wait_ready()
-    first_backup(made)
-    uri = made.credentials()["pgbouncer-uri"]
-    client.sql(uri, "CREATE TABLE kept (n int, at timestamptz DEFAULT clock_timestamp())")
-    return made
+    return with_backup(new_cluster(example("again", instances=3, poolers=1)), client)
 
 
 @pytest.fixture
@@ -35,27 +28,6 @@ def uri(cluster: Cluster) -> str:
 def pods(cluster: Cluster) -> dict[str, str]:
     """The instances' pods by name and identity: the same before and after means that nothing was stopped."""
     return {p["metadata"]["name"]: p["metadata"]["uid"] for p in cluster.instances()}
-
-
-def serves(cluster: Cluster, client: Client, rows: int) -> None:
-    """Everything is as it should be after a restore, and the table has so many rows."""
-    cluster.wait_ready()
-    uri = cluster.credentials()["pgbouncer-uri"]
-    assert client.sql(uri, "SELECT count(*) FROM kept") == str(rows)
-    # Members tell their timeline once in a round only.
-    one_timeline = lambda: len({m["TL"] for m in cluster.patronictl()}) == 1  # noqa: E731
-    until("all members are on one timeline", one_timeline, 30, cluster.explain)
-    members = cluster.patronictl()
-    assert sorted(m["Role"] for m in members) == ["Leader", "Replica", "Replica"]
-    # Archiving works on the new timeline.
-    before = cluster.psql("SELECT archived_count FROM pg_stat_archiver")
-    cluster.psql("SELECT pg_switch_wal() FROM (SELECT pg_logical_emit_message(false, 'a', 'b')) a")
-    moved = lambda: cluster.psql("SELECT archived_count FROM pg_stat_archiver") != before  # noqa: E731
-    until("a segment is archived", moved, 60, cluster.explain)
-
-
-def count(cluster: Cluster, client: Client) -> int:
-    return int(client.sql(cluster.credentials()["pgbouncer-uri"], "SELECT count(*) FROM kept"))
 
 
 def timeline(cluster: Cluster) -> int:
@@ -200,46 +172,4 @@ def test_a_corrupt_backup_and_a_missing_segment_leave_the_cluster_as_it_was(
     break_archive(cluster, corrupt)
     status = Restore(cluster, "corrupt", (f"--set={label}",)).apply().wait("Failed")
     assert "pgbackrest restore" in status["error"]
-    serves(cluster, client, rows)
-
-
-def test_one_of_two_at_once_is_refused(cluster: Cluster, client: Client) -> None:
-    label, rows = backup(cluster, "sound", "--type=full"), count(cluster, client)
-    one = Restore(cluster, "one", ("--type=immediate", f"--set={label}")).apply()
-    one.wait_phase("Checking", "Stopping", "Restoring")
-    two = Restore(cluster, "two", ("--type=immediate", f"--set={label}")).apply()
-    assert "is under way" in two.wait("Failed", 15)["error"]
-    one.wait("Succeeded")
-    serves(cluster, client, rows)
-
-
-@pytest.mark.parametrize("phase", ["Stopping", "Restoring", "Promoting"])
-def test_deletion_half_way_brings_the_cluster_back(cluster: Cluster, client: Client, phase: str) -> None:
-    rows = count(cluster, client)
-    restore = Restore(cluster, f"dropped-{phase.lower()}").apply()
-    restore.wait_phase(phase)
-    restore.delete(120)
-    assert cluster.kubectl.find(RESTORES, restore.name) is None
-    serves(cluster, client, rows)
-
-
-@pytest.mark.parametrize("phase", ["Checking", "Stopping", "Restoring", "Promoting", "Replicas"])
-def test_the_operator_may_die_at_every_step(
-    cluster: Cluster, client: Client, operator: Operator, phase: str
-) -> None:
-    rows = count(cluster, client)
-    restore = Restore(cluster, f"killed-{phase.lower()}").apply()
-    restore.wait_phase(phase)
-    operator.kill()
-    restore.wait("Succeeded", 240)
-    serves(cluster, client, rows)
-
-
-def test_a_failed_restore_can_be_followed_by_a_good_one(cluster: Cluster, client: Client) -> None:
-    rows = count(cluster, client)
-    failed = Restore(cluster, "beyond", ("--type=lsn", "--target=FF/0")).apply().wait("Failed")
-    assert "recovery ended before configured recovery target was reached" in failed["error"]
-    restore = Restore(cluster, "after-all").apply()
-    restore.wait("Succeeded")
-    assert restore.status()["state"] in ENDED
     serves(cluster, client, rows)

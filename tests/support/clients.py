@@ -36,7 +36,7 @@ class Client:
         exports = {"PGCONNECT_TIMEOUT": "5"} | settings
         lines = [f"export {key}='{value}'" for key, value in exports.items()]
         script = "; ".join(["read -r uri", *lines, 'psql --no-psqlrc -qAt -v ON_ERROR_STOP=1 -d "$uri" -f -'])
-        return self.run("bash", "-c", script, stdin=f"{uri}\n{query}\n").strip()
+        return self.run("bash", "-c", script, stdin=f"{uri}\n{query}\n", seconds=180).strip()
 
     def refused(self, uri: str, query: str = "SELECT 1", **settings: str) -> str:
         """Run SQL that must fail; return what psql said."""

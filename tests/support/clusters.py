@@ -92,9 +92,9 @@ class Cluster:
             and found["status"].get("state") == "ready"
         )
 
-    def wait_ready(self, seconds: float = 150) -> None:
+    def wait_ready(self, seconds: float = 240) -> None:
         """Wait until it is ready."""
-        until(f"{self.name} is ready", self.is_ready, seconds, self.explain)
+        until(f"{self.name} is ready", self.is_ready, max(seconds, 180), self.explain)
 
     def pods(self, selector: str = "") -> list[Manifest]:
         """Return its pods by name."""

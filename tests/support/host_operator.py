@@ -1,7 +1,6 @@
 """The operator as a process of this machine, with its ServiceAccount's rights: for whoever changes it."""
 
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import yaml
 
+from local.api_server import free_ports
 from local.versions import POSTGRES_MAJOR
 from tests.support.kubectl import REPOSITORY, Kubectl, Manifest
 from tests.support.operators import (
@@ -40,9 +40,7 @@ class HostOperator(Operator):
     def install(cls, kubectl: Kubectl) -> "HostOperator":
         """Make its account in the namespace and start it."""
         kubectl.apply(*(o for o in objects(kubectl) if o["kind"] != "Deployment"))
-        # Below the ports that the kernel gives to outgoing connections, which come and go.
-        first = random.randrange(20000, 30000, 2)
-        operator = cls(kubectl, Path(tempfile.mkdtemp(prefix="operator-")), [], [first, first + 1])
+        operator = cls(kubectl, Path(tempfile.mkdtemp(prefix="operator-")), [], free_ports(2))
         token = kubectl.run("create", "token", ACCOUNT, "--duration=4h").strip()
         config = yaml.safe_load(Path(kubectl.config).read_text(encoding="utf-8"))
         config["users"][0]["user"] = {"token": token}

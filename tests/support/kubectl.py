@@ -14,6 +14,8 @@ from typing import Any, Self
 
 Manifest = dict[str, Any]
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
+# A deadline ends a wait for what will never be. That a busy machine takes its time is no failure.
+PATIENCE = 60.0
 
 
 class KubectlError(Exception):
@@ -138,6 +140,7 @@ def until(
 
     KubectlError and AssertionError count as "not yet", and the last one is part of the explanation.
     """
+    seconds = max(seconds, PATIENCE)
     deadline = time.monotonic() + seconds
     last = ""
     while True:

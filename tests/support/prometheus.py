@@ -5,7 +5,6 @@ to it in a file, with the same labels.
 """
 
 import json
-import random
 import re
 import shutil
 import subprocess
@@ -22,6 +21,7 @@ from typing import Any
 import yaml
 
 from local import host
+from local.api_server import free_ports
 from tests.support.host_operator import HostOperator
 from tests.support.kubectl import REPOSITORY, Kubectl, Manifest, until
 from tests.support.operators import Operator, wait_for_end
@@ -61,8 +61,7 @@ class Prometheus:
         assert program
         folder = Path(tempfile.mkdtemp(prefix="prometheus-"))
         _write_configuration(folder)
-        # Below the ports that the kernel gives to outgoing connections.
-        port = random.randrange(20000, 30000)
+        [port] = free_ports(1)
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(
                 [

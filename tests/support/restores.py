@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass
 
+from tests.support.clients import Client
 from tests.support.clusters import Cluster
 from tests.support.kubectl import Manifest, until
 from tests.support.tell import tell
@@ -34,6 +35,38 @@ def first_backup(cluster: Cluster, seconds: float = 180) -> str:
         return str(done[0]["backupName"]) if done else ""
 
     return str(until("the first backup succeeds", label, seconds, cluster.explain))
+
+
+def with_backup(cluster: Cluster, client: Client) -> Cluster:
+    """Make a cluster, wait for its first backup, and make the table of which restores are judged."""
+    cluster.apply()
+    cluster.wait_ready()
+    first_backup(cluster)
+    uri = cluster.credentials()["pgbouncer-uri"]
+    client.sql(uri, "CREATE TABLE kept (n int, at timestamptz DEFAULT clock_timestamp())")
+    return cluster
+
+
+def serves(cluster: Cluster, client: Client, rows: int) -> None:
+    """Check that everything is as it should be after a restore, and that the table has so many rows."""
+    cluster.wait_ready()
+    uri = cluster.credentials()["pgbouncer-uri"]
+    assert client.sql(uri, "SELECT count(*) FROM kept") == str(rows)
+    # Members tell their timeline once in a round only.
+    one_timeline = lambda: len({m["TL"] for m in cluster.patronictl()}) == 1  # noqa: E731
+    until("all members are on one timeline", one_timeline, 30, cluster.explain)
+    members = cluster.patronictl()
+    assert sorted(m["Role"] for m in members) == ["Leader", "Replica", "Replica"]
+    # Archiving works on the new timeline.
+    before = cluster.psql("SELECT archived_count FROM pg_stat_archiver")
+    cluster.psql("SELECT pg_switch_wal() FROM (SELECT pg_logical_emit_message(false, 'a', 'b')) a")
+    moved = lambda: cluster.psql("SELECT archived_count FROM pg_stat_archiver") != before  # noqa: E731
+    until("a segment is archived", moved, 60, cluster.explain)
+
+
+def count(cluster: Cluster, client: Client) -> int:
+    """Return how many rows the table has."""
+    return int(client.sql(cluster.credentials()["pgbouncer-uri"], "SELECT count(*) FROM kept"))
 
 
 def _manifest(kind: str, name: str, spec: Manifest) -> Manifest:

@@ -1,7 +1,6 @@
 """An S3 server over TLS with its own authority: versitygw on this machine, a Service in the namespace."""
 
 import os
-import random
 import socket
 import subprocess
 import tempfile
@@ -12,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from local import bins
+from local.api_server import free_ports
 from local.network import GATEWAY
 from pgoperator import pki
 from tests.support.kubectl import Kubectl, Manifest, until
@@ -65,8 +65,7 @@ def server(kubectl: Kubectl) -> Iterator[S3]:
     """Run one, known in the namespace of `kubectl` as a Service with a Secret for clusters."""
     folder = Path(tempfile.mkdtemp(prefix="s3-"))
     (folder / "data" / BUCKET).mkdir(parents=True)
-    # Below the ports that the kernel gives to outgoing connections.
-    found = S3(kubectl, folder, random.randrange(20000, 30000))
+    found = S3(kubectl, folder, *free_ports(1))
     now = datetime.now(UTC)
     authority = pki.new_ca("the tests' S3", now)
     leaf = pki.issue(authority, common_name=found.endpoint, dns_names=[found.endpoint], now=now)

@@ -1,11 +1,17 @@
 import base64
+import ipaddress
 import json
+import os
+import subprocess
+import sys
+from itertools import combinations, permutations
 
+import pytest
 import yaml
 
 from local import bins, containerd, install, kubeconfig, network, pip_config
 from local.demo import client_pod, summary
-from local.paths import ours
+from local.paths import REPOSITORY, ours
 from local.versions import MODULES
 
 
@@ -55,9 +61,49 @@ def test_nodes_have_addresses_of_their_own():
     assert network.node_address(1) == "10.98.0.11"
 
 
+def place(number: str) -> dict[str, list[str]]:
+    """Names, addresses and folders of the local cluster with a number, as another process sees them."""
+    script = """
+import json
+from local import network, paths
+print(json.dumps({
+    "names": [network.BRIDGE, network.namespace(network.node_name(network.MAX_NODES))],
+    "prefixes": [network.namespace("")],
+    "folders": [f"{paths.RUN}/", f"{paths.NODES}/"],
+    "networks": [f"{network.GATEWAY}/24", network.SERVICE_RANGE, network.POD_RANGE],
+}))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=REPOSITORY,
+        env=os.environ | {"PGOPERATOR_INSTANCE": number},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
 def test_interface_names_fit_the_kernel():
-    longest = network.namespace(network.node_name(network.MAX_NODES))
-    assert len(longest) <= 15
+    assert [name for number in "09" for name in place(number)["names"] if len(name) > 15] == []
+
+
+def test_clusters_of_two_numbers_have_nothing_in_common():
+    found = [place(number) for number in ("", "1", "9")]
+    for one, other in permutations(found, 2):
+        for prefix in one["prefixes"]:
+            assert not [name for name in other["names"] if name.startswith(prefix)]
+        assert not set(one["names"]) & set(other["names"])
+        for folder in one["folders"]:
+            assert not [path for path in other["folders"] if path.startswith(folder)]
+    networks = [ipaddress.ip_interface(text).network for one in found for text in one["networks"]]
+    assert not [pair for pair in combinations(networks, 2) if pair[0].overlaps(pair[1])]
+
+
+def test_a_number_is_a_digit():
+    with pytest.raises(AssertionError, match="PGOPERATOR_INSTANCE must be a digit, not 'ten'"):
+        place("ten")
 
 
 def test_pip_settings_follow_the_environment():

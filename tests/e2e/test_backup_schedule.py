@@ -1,0 +1,100 @@
+"""What becomes of backups in time: a schedule, retention, and backups that go off and come back."""
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from pgoperator import labels
+from tests.support.backups import ask, ended, gone, in_repository
+from tests.support.clusters import Cluster, example
+from tests.support.kubectl import Manifest, until
+from tests.support.operators import Operator
+from tests.support.restores import BACKUPS, backup, first_backup
+
+NAME = "timely"
+
+
+@pytest.fixture(scope="module")
+def cluster(new_cluster: Callable[..., Cluster]) -> Cluster:
+    """One instance with its first backup, of which full ones are kept twice."""
+    manifest = example(NAME, instances=1, poolers=1)
+    manifest["spec"]["backups"]["pgbackrest"]["global"] = {"repo1-retention-full": "2"}
+    made = new_cluster(manifest)
+    made.apply()
+    made.wait_ready()
+    first_backup(made)
+    return made
+
+
+def test_retention_removes_objects(cluster: Cluster) -> None:
+    [first] = cluster.kubectl.names(BACKUPS)
+    for name in ("r1", "r2", "r3"):
+        backup(cluster, name, "--type=full")
+    until("the oldest is gone", lambda: gone(cluster, first), 60, cluster.explain)
+    until("and the next", lambda: gone(cluster, "r1"), 60, cluster.explain)
+    assert not gone(cluster, "r2")
+    left = cluster.kubectl.items(BACKUPS)
+    own = {
+        b["status"]["backupName"]
+        for b in left
+        if b["spec"]["repoName"] == "repo1" and b["status"].get("backupName")
+    }
+    assert own == in_repository(cluster)
+
+
+def test_a_schedule_fires_and_catches_up_once(cluster: Cluster, operator: Operator) -> None:
+    def schedule(cron: str | None) -> None:
+        def edit(spec: Manifest) -> None:
+            repo = spec["backups"]["pgbackrest"]["repos"][0]
+            repo.pop("schedules", None)
+            if cron:
+                repo["schedules"] = {"incremental": cron}
+
+        cluster.change(edit)
+
+    def scheduled() -> list[str]:
+        return [n for n in cluster.kubectl.names(BACKUPS) if n.startswith(f"{NAME}-repo1-incremental-")]
+
+    schedule("61 * * * *")
+    bad = lambda: "61 * * * *" in cluster.condition("BackupScheduleInvalid").get("message", "")  # noqa: E731
+    until("a bad expression is told", bad, 15, cluster.explain)
+    schedule("* * * * *")
+    until("it fires", scheduled, 120, cluster.explain)
+    assert ended(cluster, scheduled()[0])["state"] == "Succeeded"
+    record = cluster.cr()["status"]["pgbackrest"]["scheduledBackups"]
+    assert record[0]["cronJobName"] == f"{NAME}-repo1-incremental"
+    with operator.away():
+        known = set(scheduled())
+        # Two moments pass; the next one is far when the operator comes back.
+        time.sleep(120 + (15 - time.time()) % 60)
+        assert set(scheduled()) == known
+    fresh = lambda: set(scheduled()) - known  # noqa: E731
+    until("it catches up", fresh, 20, cluster.explain)
+    assert len(fresh()) == 1
+    schedule(None)
+
+
+def test_backups_go_off_with_consent_and_come_back(cluster: Cluster) -> None:
+    cluster.change(lambda spec: spec["backups"].update(enabled=False))
+    paused = lambda: cluster.condition("Progressing").get("reason") == "Paused"  # noqa: E731
+    until("consent is asked for", paused, 20, cluster.explain)
+    assert "authorize backup removal" in cluster.condition("Progressing")["message"]
+    assert cluster.kubectl.find("statefulset", f"{NAME}-repo-host")
+    consent = f"{labels.PERCONA}authorizeBackupRemoval"
+    cluster.kubectl.run("annotate", "perconapgclusters", NAME, f"{consent}=true")
+    until(
+        "the host goes",
+        lambda: not cluster.kubectl.find("statefulset", f"{NAME}-repo-host"),
+        60,
+        cluster.explain,
+    )
+    assert cluster.kubectl.find("persistentvolumeclaim", f"{NAME}-repo1")
+    cluster.wait_ready()
+    ask(cluster, "off")
+    assert "disabled" in ended(cluster, "off", 15)["error"]
+    cluster.change(lambda spec: spec["backups"].update(enabled=True))
+    cluster.wait_ready()
+    ready = lambda: cluster.condition("ReadyForBackup").get("status") == "True"  # noqa: E731
+    until("a new first backup is complete", ready, 90, cluster.explain)
+    backup(cluster, "on-again", "--type=incr")
