@@ -6,11 +6,12 @@ import shlex
 import subprocess
 import sys
 from functools import cache
-from itertools import combinations
 
 from tests.support.documents import ROOT
 
 TARGETS = ("test-unit", "test-api", "test-local", "test-e2e")
+# The faults that every namespace has to suffer.
+BREAKS = re.compile(r"\b(api_server_stopped|kill_api_server|node_cut_off|network\.cut)\b")
 NOT_INHERITED = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "PYTEST_ARGS")
 
 
@@ -64,8 +65,20 @@ def test_every_folder_of_tests_is_run() -> None:
     assert left_out <= named, "left out of one run, and in no other"
 
 
+@cache
+def end_to_end() -> tuple[set[str], set[str]]:
+    """The modules of both runs: those that run two at a time, and those beside which nothing runs."""
+    side_by_side, alone = (collected(arguments) for arguments in commands() if "tests/e2e" in arguments)
+    return side_by_side, alone
+
+
 def test_every_end_to_end_module_is_in_one_run() -> None:
-    runs = [collected(arguments) for arguments in commands() if "tests/e2e" in arguments]
-    assert len(runs) == 2
-    assert files("tests/e2e") <= set().union(*runs)
-    assert [one & other for one, other in combinations(runs, 2)] == [set()]
+    side_by_side, alone = end_to_end()
+    assert files("tests/e2e") <= side_by_side | alone
+    assert side_by_side & alone == set()
+
+
+def test_who_breaks_what_others_need_runs_alone() -> None:
+    breaking = {path for path in files("tests/e2e") if BREAKS.search((ROOT / path).read_text("utf-8"))}
+    assert breaking
+    assert breaking <= end_to_end()[1], "list it in ALONE in tests/e2e/conftest.py"
