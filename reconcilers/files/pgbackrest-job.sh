@@ -46,10 +46,14 @@ run() {
     return "$status"
 }
 
-# complaint: pgBackRest's own words about what went wrong, on one line each, without secrets.
+# complaint: pgBackRest's own words about what went wrong, on one line each, without secrets. Of what it said to an
+# object store nothing, of the answer the code and the message.
 complaint() {
     sed --regexp-extended --quiet \
         -e 's/^P[0-9]+ +ERROR:/ERROR:/' \
+        -e '/^ +(\*\*\* .* \*\*\*:|(GET|HEAD|PUT|POST|DELETE) .*)$/d' \
+        -e '/^ +repo[1-4]: /!{/^ +[a-z][a-z0-9-]*: /d}' \
+        -e '/^ +</{s/<Code>([^<]*)<.*<Message>([^<]*)<.*/<>\1 (\2)/;/<>/!d;s/<.*>//}' \
         -e 's/((key|secret|pass|token|credential)[a-z-]*[=:] *)[^ ,]+/\1<redacted>/Ig' \
         -e '/^ERROR:/,/^P[0-9]+ +[A-Z]+:/{/^P[0-9]/!p}' "$output"
 }

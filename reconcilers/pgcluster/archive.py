@@ -173,7 +173,7 @@ def host_ready(view: View) -> bool:
     return pod is not None and is_ready(pod)
 
 
-def facts(view: View, known: Book, stanza_hash: str | None) -> list[Fact]:
+def facts(view: View, known: Book, stanza_hash: str | None, stanza_error: str = "") -> list[Fact]:
     """The conditions that are about backups."""
     ready, created = host_ready(view), stanza_hash is not None
     host: Fact = (
@@ -182,22 +182,29 @@ def facts(view: View, known: Book, stanza_hash: str | None) -> list[Fact]:
         "RepoHostReady" if ready else "RepoHostNotReady",
         "the repository host is ready" if ready else "the repository host is not ready yet",
     )
-    stanza: Fact = (
-        "PGBackRestReplicaRepoReady",
-        created,
-        "StanzaCreated" if created else "StanzaNotCreated",
-        "WAL is archived"
-        if created
-        else "the repositories are not initialised yet: WAL waits on the primary",
-    )
+    stanza = _stanza(view, created=created, error=stanza_error)
     first = _first(view, known, stanza_hash)
-    failing = next((fact for fact in (host, first) if not fact[1]), None)
+    failing = next((fact for fact in (host, stanza, first) if not fact[1]), None)
     summary: Fact = (
         ("ReadyForBackup", False, failing[0], failing[3])
         if failing
         else ("ReadyForBackup", True, "AllConditionsAreTrue", "backups can be taken")
     )
     return [summary, host, stanza, first, *_archiving(view, created=created), *_schedules(view, known)]
+
+
+def _stanza(view: View, *, created: bool, error: str) -> Fact:
+    """Whether WAL can be archived; why not stays until the next try, which may be passes away."""
+    kind = "PGBackRestReplicaRepoReady"
+    if created:
+        return kind, True, "StanzaCreated", "WAL is archived"
+    waits = "the repositories are not initialised yet: WAL waits on the primary"
+    if error:
+        return kind, False, "StanzaFailed", f"{waits}: {error}"
+    told = view.cluster.status.condition(kind)
+    if told is not None and told.reason == "StanzaFailed":
+        return kind, False, told.reason, told.message
+    return kind, False, "StanzaNotCreated", waits
 
 
 def _first(view: View, known: Book, stanza_hash: str | None) -> Fact:

@@ -1,5 +1,6 @@
 """Repositories that fail: the database goes on, the condition says why, archiving resumes, no WAL is lost."""
 
+import base64
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from tests.support import s3_faults
 from tests.support.clusters import Cluster, example
 from tests.support.kubectl import Kubectl, until
 from tests.support.restores import Restore, backup, first_backup
-from tests.support.s3 import S3, server
+from tests.support.s3 import KEY_SECRET, S3, SECRET, server
 from tests.support.tell import tell
 
 NAME = "tough"
@@ -138,6 +139,38 @@ def test_s3_that_is_slow_is_no_failure(cluster: Cluster, store: s3_faults.Proxy)
         assert not failing(cluster)
     finally:
         store.become("pass")
+
+
+def test_a_store_that_refuses_the_key_is_named_until_it_is_mended(
+    new_cluster: Callable[..., Cluster], s3: S3, store: s3_faults.Proxy
+) -> None:
+    """pgBackRest says so on standard output: the condition, and a backup that waits, have its words."""
+    store.become("pass")
+    manifest = example("mistaken", instances=1, poolers=1)
+    settings = manifest["spec"]["backups"]["pgbackrest"]
+    settings["repos"] = [s3.repo("repo1")]
+    settings["configuration"] = [{"secret": {"name": "mistaken"}}]
+    settings["global"] = s3.options("repo1", "/mistaken")
+    made = new_cluster(manifest)
+    found = made.kubectl.get("secret", SECRET)
+    files = {name: base64.b64decode(value).decode() for name, value in found["data"].items()}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "mistaken"}}
+    wrong = files | {"s3.conf": files["s3.conf"].replace(KEY_SECRET, "hunter2")}
+    made.kubectl.apply(secret | {"stringData": wrong})
+    made.apply()
+    kind = "PGBackRestReplicaRepoReady"
+    said = lambda: (c := made.condition(kind)).get("reason") == "StanzaFailed" and c["message"]  # noqa: E731
+    message = until("the condition says why", said, 150, made.explain)
+    tell(f"a wrong key: {message}")
+    assert "ERROR: [" in message
+    assert "403 (Forbidden)" in message
+    assert "hunter2" not in message
+    assert made.condition("ReadyForBackup")["reason"] == "StanzaFailed"
+    made.wait_ready()
+    made.kubectl.apply(secret | {"stringData": files})
+    created = lambda: made.condition(kind).get("status") == "True"  # noqa: E731
+    until("the stanza is made", created, 240, made.explain)
+    first_backup(made)
 
 
 def test_a_repository_host_that_is_cut_off_and_no_wal_is_lost(cluster: Cluster) -> None:

@@ -71,6 +71,22 @@ def test_the_first_backup_makes_the_cluster_ready_for_others() -> None:
     ]
 
 
+def test_why_the_stanza_cannot_be_made_stays_until_it_is() -> None:
+    def told(seen: Any, stanza: str | None, error: str) -> archive.Fact:
+        return next(f for f in archive.facts(seen, known, stanza, error) if f[0] == kind)
+
+    kind, seen = "PGBackRestReplicaRepoReady", view()
+    known = archive.book(seen, [])
+    assert told(seen, None, "")[2] == "StanzaNotCreated"
+    _, _, reason, message = told(seen, None, "ERROR: [039]: forbidden")
+    assert message.endswith("WAL waits on the primary: ERROR: [039]: forbidden")
+    before = {"type": kind, "status": "False", "reason": reason, "message": message}
+    later = view(status={"conditions": [before | {"lastTransitionTime": NOW.isoformat()}]})
+    assert told(later, None, "")[2:] == (reason, message)
+    assert "another" in told(later, None, "another")[3]
+    assert told(later, "h", "")[2] == "StanzaCreated"
+
+
 def test_the_status_remembers_a_first_backup_whose_object_has_gone() -> None:
     repos = [{"name": "repo1", "replicaCreateBackupComplete": True, "repoOptionsHash": "h"}]
     seen = view(status={"pgbackrest": {"repos": repos}})
