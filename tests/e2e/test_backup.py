@@ -135,6 +135,45 @@ def test_a_job_that_vanishes_is_told_and_the_next_one_runs(cluster: Cluster) -> 
     assert ended(cluster, "next")["state"] == "Succeeded"
 
 
+@contextmanager
+def quota(cluster: Cluster, what: str) -> Iterator[None]:
+    """No more of something in the namespace."""
+    manifest = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none"}}
+    cluster.kubectl.apply(manifest | {"spec": {"hard": {what: "0"}}})
+    enforced = lambda: cluster.kubectl.get("resourcequota", "none").get("status", {}).get("used")  # noqa: E731
+    until("the quota is in force", enforced, 60)
+    try:
+        yield
+    finally:
+        cluster.kubectl.delete("resourcequota", "none")
+
+
+def waits_for(cluster: Cluster, name: str) -> str:
+    """What keeps a backup from its work, as its status says."""
+    return str(condition(cluster.kubectl.get(BACKUPS, name), "Waiting").get("message", ""))
+
+
+def test_a_quota_that_keeps_a_backup_from_its_work_is_named(cluster: Cluster) -> None:
+    with quota(cluster, "pods"):
+        ask(cluster, "no-pod", "--type=incr")
+        began = time.monotonic()
+        named = lambda: "exceeded quota" in waits_for(cluster, "no-pod")  # noqa: E731
+        until("the status names it", named, 60, cluster.explain)
+        tell(f"a quota of pods: {time.monotonic() - began:.0f} s, {waits_for(cluster, 'no-pod')}")
+        assert cluster.kubectl.get(BACKUPS, "no-pod")["status"]["state"] == "Running"
+    assert ended(cluster, "no-pod", 300)["state"] == "Succeeded"
+    assert waits_for(cluster, "no-pod") == ""
+    with quota(cluster, "count/jobs.batch"):
+        ask(cluster, "no-job", "--type=incr")
+        until("it has begun", lambda: waits_for(cluster, "no-job"), 60, cluster.explain)
+        ask(cluster, "next-in-turn", "--type=incr")
+        assert "exceeded quota" in waits_for(cluster, "no-job")
+        status = ended(cluster, "no-job", 240)
+        assert status["state"] == "Failed"
+        assert "exceeded quota" in status["error"]
+    assert ended(cluster, "next-in-turn")["state"] == "Succeeded"
+
+
 def test_until_when_one_can_restore(cluster: Cluster) -> None:
     backup(cluster, "restorable", "--type=incr")
     assert "latestRestorableTime" not in cluster.kubectl.get(BACKUPS, "restorable")["status"]
