@@ -55,5 +55,5 @@ complaint() {
         -e '/^ +repo[1-4]: /!{/^ +[a-z][a-z0-9-]*: /d}' \
         -e '/^ +</{s/<Code>([^<]*)<.*<Message>([^<]*)<.*/<>\1 (\2)/;/<>/!d;s/<.*>//}' \
         -e 's/((key|secret|pass|token|credential)[a-z-]*[=:] *)[^ ,]+/\1<redacted>/Ig' \
-        -e '/^ERROR:/,/^P[0-9]+ +[A-Z]+:/{/^P[0-9]/!p}' "$output"
+        -e '/^ERROR:/,/^P[0-9]+ +[A-Z]+:/{/^P[0-9]/!p}' "$output" | awk '!seen[$0]++'
 }

@@ -18,7 +18,7 @@ from pgoperator.kube import kinds
 from pgoperator.kube.errors import AlreadyExists, NotFound
 from pgoperator.kube.manifest import Manifest, annotations_of, name_of
 from pgoperator.runtime.result import Wait
-from reconcilers.pgcluster import archive, archiving, schedules
+from reconcilers.pgcluster import archive, archiving
 from reconcilers.pgcluster.archive import Book
 from reconcilers.pgcluster.schedules import Turn
 from reconcilers.pgcluster.view import View
@@ -51,10 +51,10 @@ async def act(
         known = await _scheduled(ctx, view, known)
     if (left := archive.settling(view)) > timedelta():
         waits.append(Wait("WAL of before the stanza is archived", left.total_seconds() + 0.1))
-    following = min((turn.next for turn in known.turns.turns), default=None)
-    if following is not None:
-        seconds = (following - view.now).total_seconds()
-        waits.append(Wait("the next scheduled backup", max(seconds, 0) + 0.1))
+    for turn in known.turns.turns:
+        moments = (turn.next, archive.overdue_from(known, turn))
+        seconds = min((moment - view.now).total_seconds() for moment in moments if moment >= view.now)
+        waits.append(Wait("the next scheduled backup", seconds + 0.1))
     return known, waits
 
 
@@ -103,7 +103,7 @@ async def _scheduled(ctx: Context, view: View, known: Book) -> Book:
         spec = {"repoName": turn.schedule.repo, "options": [turn.schedule.option]}
         await _create(ctx, view, f"{name}-{int(turn.last.timestamp())}", spec, reason="scheduled", also=own)
         await _forget_failed(ctx, view, known, turn)
-        records[name] = schedules.record(turn, turn.last)
+        records[name] = records[name].model_copy(update={"start_time": turn.last})
     return replace(known, records=tuple(records.values()))
 
 
@@ -180,7 +180,7 @@ def _measure(view: View, known: Book) -> None:
         successes={
             (t.schedule.repo, t.schedule.type): success.timestamp()
             for t in known.turns.turns
-            if (success := archive.last_success(known, t.schedule.name))
+            if (success := known.success(t.schedule.name))
         },
         newest={
             repo.name: newest.status.completed.timestamp()

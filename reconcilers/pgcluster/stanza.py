@@ -77,7 +77,8 @@ async def act(ctx: Context, view: View) -> Made:
     except CommandFailed as error:
         if error.code == NOT_MOUNTED:
             return Made(waits=(Wait("the repository host does not have its present configuration yet", 5),))
-        log.warning("the stanza could not be created", output=error.said[:500])
-        return Made(error=error.said[:500], waits=(Wait("the stanza is tried again", 10),))
+        said = " ".join(error.said.split())[:500]
+        log.warning("the stanza could not be created", output=said)
+        return Made(error=said, waits=(Wait("the stanza is tried again", 10),))
     log.info("created the stanza")
     return Made(repository.digest(view))

@@ -165,7 +165,7 @@ def test_a_store_that_refuses_the_key_is_named_until_it_is_mended(
     assert "ERROR: [" in message
     assert "403 (Forbidden)" in message
     assert "hunter2" not in message
-    assert made.condition("ReadyForBackup")["reason"] == "StanzaFailed"
+    assert made.condition("ReadyForBackup")["reason"] == kind
     made.wait_ready()
     made.kubectl.apply(secret | {"stringData": files})
     created = lambda: made.condition(kind).get("status") == "True"  # noqa: E731

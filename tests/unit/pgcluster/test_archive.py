@@ -121,6 +121,28 @@ def test_an_overdue_schedule_is_told() -> None:
     assert "BackupOverdue" not in facts(fresh, archive.book(fresh, []))
 
 
+def test_the_status_shows_when_a_schedule_is_due_and_when_it_last_succeeded() -> None:
+    handled = NOW - timedelta(hours=1)
+    seen, own = scheduled("0 * * * *", handled), {labels.PGBACKREST_CRONJOB: "cluster1-repo1-full"}
+    (record,) = archive.book(seen, []).records
+    assert record.last_success is None
+    assert record.next_run is not None
+    assert NOW < record.next_run <= NOW + timedelta(hours=1)
+    good = backup("a", at=NOW - timedelta(minutes=50), annotations=own)
+    bad = backup("b", "Failed", at=NOW - timedelta(minutes=5), annotations=own)
+    known = archive.book(seen, [good, bad])
+    (record,) = known.records
+    assert record.last_success == NOW - timedelta(minutes=50)
+    # Retention takes the object; that there was a success is known all the same.
+    later = view(
+        status={"pgbackrest": {"scheduledBackups": [record.to_manifest()]}},
+        backups={"pgbackrest": {"repos": [REPO | {"schedules": {"full": "0 * * * *"}}]}},
+    )
+    assert archive.book(later, []).success("cluster1-repo1-full") == NOW - timedelta(minutes=50)
+    (turn,) = known.turns.turns
+    assert archive.overdue_from(known, turn) == NOW - timedelta(minutes=50) + turn.patience
+
+
 def test_a_bad_schedule_is_told() -> None:
     seen = scheduled("61 * * * *", NOW)
     assert "61 * * * *" in facts(seen, archive.book(seen, []))["BackupScheduleInvalid"][3]
