@@ -1,7 +1,8 @@
 """Act: ask for the backups that nobody else asks for, and say until when one can restore.
 
-The first backup of a cluster, from which replicas can be made, and the scheduled ones are PerconaPGBackups
-like those of a user; their own reconciler takes them. They belong to no one: a backup outlives its cluster.
+The first backup of a cluster, from which replicas can be made, the scheduled ones, and those that an
+annotation asks for are PerconaPGBackups like those of a user; their own reconciler takes them. They belong to
+no one: a backup outlives its cluster.
 """
 
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ from pgoperator.kube import kinds
 from pgoperator.kube.errors import AlreadyExists, NotFound
 from pgoperator.kube.manifest import Manifest, annotations_of, name_of
 from pgoperator.runtime.result import Wait
-from reconcilers.pgcluster import archive, archiving
+from reconcilers.pgcluster import archive, archiving, on_demand
 from reconcilers.pgcluster.archive import Book
 from reconcilers.pgcluster.schedules import Turn
 from reconcilers.pgcluster.view import View
@@ -49,6 +50,8 @@ async def act(
     if stanza_hash is not None and ready and view.restoring is None and not view.cluster.spec.pause:
         waits += await _first(ctx, view, known, stanza_hash)
         known = await _scheduled(ctx, view, known)
+        if (spec := on_demand.spec(view, known)) is not None:
+            await _create(ctx, view, on_demand.name(view), spec, reason="manual", also={})
     if (left := archive.settling(view)) > timedelta():
         waits.append(Wait("WAL of before the stanza is archived", left.total_seconds() + 0.1))
     for turn in known.turns.turns:

@@ -174,6 +174,38 @@ def test_a_quota_that_keeps_a_backup_from_its_work_is_named(cluster: Cluster) ->
     assert ended(cluster, "next-in-turn")["state"] == "Succeeded"
 
 
+def test_an_annotation_asks_for_one_backup(cluster: Cluster, operator: Operator) -> None:
+    """Once for each value, whoever dies meanwhile."""
+
+    def annotate(value: str) -> None:
+        annotation = f"{labels.PGBACKREST_BACKUP}={value}"
+        cluster.kubectl.run("annotate", "--overwrite", "perconapgclusters", NAME, annotation)
+
+    def told(value: str) -> bool:
+        status = cluster.cr()["status"]["pgbackrest"].get("manualBackup", {})
+        return status.get("id") == value and status.get("succeeded") == 1
+
+    manual = {"repoName": "repo1", "options": ["--type=incr"]}
+    cluster.change(lambda spec: spec["backups"]["pgbackrest"].update(manual=manual))
+    known = set(cluster.kubectl.names(BACKUPS))
+    fresh = lambda: set(cluster.kubectl.names(BACKUPS)) - known  # noqa: E731
+    annotate("first value")
+    operator.kill()
+    operator.wait()
+    until("it is complete", lambda: told("first value"), 120, cluster.explain)
+    (name,) = fresh()
+    assert cluster.kubectl.get(BACKUPS, name)["status"]["backupType"] == "incr"
+    assert cluster.condition("PGBackRestManualBackupSuccessful")["status"] == "True"
+    cluster.kubectl.delete(BACKUPS, name)
+    until("it is gone", lambda: gone(cluster, name), 60, cluster.explain)
+    annotate("another")
+    until("the other is complete", lambda: told("another"), 120, cluster.explain)
+    assert len(fresh()) == 1
+    assert fresh() != {name}
+    cluster.kubectl.run("annotate", "perconapgclusters", NAME, f"{labels.PGBACKREST_BACKUP}-")
+    cluster.change(lambda spec: spec["backups"]["pgbackrest"].pop("manual"))
+
+
 def test_until_when_one_can_restore(cluster: Cluster) -> None:
     backup(cluster, "restorable", "--type=incr")
     assert "latestRestorableTime" not in cluster.kubectl.get(BACKUPS, "restorable")["status"]
