@@ -124,7 +124,7 @@ def status(
     first = first_is_complete(view, known, stanza_hash)
     repos = [
         _repository(repo, by_repo.get(repo.name), stanza_hash, first=first and position == 0).model_copy(
-            update=_health(view, known, repo)
+            update=health(view, known, repo)
         )
         for position, repo in enumerate(view.cluster.spec.backups.repos)
     ]
@@ -151,7 +151,7 @@ def _repository(
     )
 
 
-def _health(view: View, known: Book, repo: Repository) -> dict[str, Any]:
+def health(view: View, known: Book, repo: Repository) -> dict[str, Any]:
     """Whether a repository takes WAL, and how much space its volume has: from what others told."""
     before = view.cluster.status.pgbackrest
     old = next((r for r in before.repos if r.name == repo.name), None) if before else None

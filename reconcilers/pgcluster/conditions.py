@@ -10,7 +10,7 @@ from pgoperator.api.cluster import PGCluster
 from pgoperator.api.ignored import ignored_fields
 from pgoperator.api.status import PGClusterStatus
 from pgoperator.kube.manifest import Manifest
-from reconcilers.pgcluster import archive, claims, configuration, consent, on_demand, pausing, pmm
+from reconcilers.pgcluster import archive, claims, configuration, consent, on_demand, pausing, pmm, space
 from reconcilers.pgcluster.memory import NO_CHANGE, Asked, Change
 from reconcilers.pgcluster.problems import Problem
 from reconcilers.pgcluster.view import View, is_ready
@@ -75,6 +75,7 @@ def findings(view: View, outcome: Outcome, missing: list[str], volumes: Sequence
         stanza = outcome.stanza_hash, outcome.stanza_error
         found += [Finding(*fact) for fact in archive.facts(view, outcome.book, *stanza)]
         found += [Finding(*fact) for fact in on_demand.facts(view, outcome.book)]
+        found += [Finding(*fact) for fact in space.facts(view, outcome.book)]
     if view.cluster.spec.pg_bouncer:
         available = any(is_ready(pod) for pod in view.observed.pooler_pods)
         found.append(

@@ -12,6 +12,7 @@ from local import network
 from pgoperator.postgres.pgbackrest import PORT
 from tests.support import s3_faults
 from tests.support.clusters import Cluster, example
+from tests.support.disks import disk
 from tests.support.kubectl import Kubectl, until
 from tests.support.restores import Restore, backup, first_backup
 from tests.support.s3 import KEY_SECRET, S3, SECRET, server
@@ -171,6 +172,52 @@ def test_a_store_that_refuses_the_key_is_named_until_it_is_mended(
     created = lambda: made.condition(kind).get("status") == "True"  # noqa: E731
     until("the stanza is made", created, 240, made.explain)
     first_backup(made)
+
+
+def space(cluster: Cluster) -> str:
+    """Reason of the condition about the room in repositories; "" without it."""
+    found = cluster.condition("RepositorySpaceLow")
+    return str(found["reason"]) if found.get("status") == "True" else ""
+
+
+def test_a_repository_that_is_full_and_no_wal_is_lost(new_cluster: Callable[..., Cluster]) -> None:
+    manifest = example("full", instances=1, poolers=1)
+    with disk(new_cluster().kubectl, 256) as small:
+        repo = manifest["spec"]["backups"]["pgbackrest"]["repos"][0]
+        repo["volume"] = {"volumeClaimSpec": small.claim()}
+        made = new_cluster(manifest)
+        made.apply()
+        made.wait_ready()
+        first_backup(made)
+        made.psql("CREATE TABLE kept (n bigserial, what text)")
+        assert space(made) == ""
+        small.fill()
+        # Random bytes, which pgBackRest cannot make small.
+        rows = "INSERT INTO kept (what) SELECT md5(random()::text) FROM generate_series(1, 50000)"
+        made.psql(rows)
+        write(made, "while it is full")
+        until("the condition names it", lambda: space(made) == "RepositoryFull", 240, made.explain, 1)
+        tell(f"full: {failing(made)[:400]}")
+        assert "No space left on device" in failing(made)
+        write(made, "while it is full")
+        assert made.condition("Ready")["status"] == "True", "the database is well"
+        kept = int(made.psql("SELECT count(*) FROM kept"))
+        noted = made.psql("SELECT clock_timestamp() FROM pg_sleep(0.1)")
+        made.psql("SELECT pg_sleep(0.1)")
+        wal = write(made, "too late")
+        small.free()
+        until("WAL is archived", lambda: archived(made, wal), 240, made.explain, 1)
+        until("the condition goes", lambda: not space(made) and not failing(made), 60, made.explain)
+        small.fill(leave=16 << 20)
+        backup(made, "little-room", "--type=incr")
+        until("little room is told", lambda: space(made) == "SpaceLow", 30, made.explain)
+        small.free()
+        backup(made, "room-again", "--type=incr")
+        until("the condition goes", lambda: not space(made), 30, made.explain)
+        Restore(made, "across-full", ("--type=time", f'--target="{noted}"')).apply().wait("Succeeded", 300)
+        made.wait_ready()
+        assert made.psql("SELECT count(*), count(DISTINCT n) FROM kept") == f"{kept}|{kept}"
+        assert made.psql("SELECT count(*) FROM kept WHERE what = 'too late'") == "0"
 
 
 def test_a_repository_host_that_is_cut_off_and_no_wal_is_lost(cluster: Cluster) -> None:

@@ -1,5 +1,6 @@
 """Repositories and backups in the status of a cluster, and the backups that the operator asks for."""
 
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 
 from pgoperator import labels
 from pgoperator.errors import InvalidSpec
-from reconcilers.pgcluster import archive, archiving, conditions, consent
+from reconcilers.pgcluster import archive, archiving, conditions, consent, space
 from tests.support.views import CLAIM, NOW, view
 from tests.unit.pgcluster import observed
 
@@ -229,6 +230,36 @@ def test_the_health_of_each_repository() -> None:
     assert only.reachable is False
     (new,) = repos(serving())
     assert new.reachable is None
+
+
+def full(repo: str) -> str:
+    return (
+        f"[103]: archive-push command encountered error(s): {repo}: [FileWriteError] raised from remote-0 "
+        f"tls protocol on 'h': unable to write '/pgbackrest/{repo}/archive/db/17-1/x': [28] No space left on "
+        "device"
+    )
+
+
+@pytest.mark.parametrize(
+    ("free", "cause", "reason"),
+    [
+        (200, "", ""),
+        (99, "", "SpaceLow"),
+        (99, full("repo1"), "RepositoryFull"),
+        (200, full("repo2"), ""),
+        (200, "unable to write '/pgdata/pgbackrest-spool/x': [28] No space left on device", ""),
+        (200, "[103]: HTTP request failed with 403 (Forbidden)", ""),
+    ],
+)
+def test_a_volume_without_room_is_told(free: int, cause: str, reason: str) -> None:
+    word = {"since": "2026-01-02T03:00:00Z", "cause": cause}
+    seen = serving(**({"archive-failure": json.dumps(word)} if cause else {}))
+    volume = {"freeBytes": free << 20, "capacityBytes": 1000 << 20}
+    known = archive.book(seen, [backup("a", repoVolume=volume)])
+    found = space.facts(seen, known)
+    assert [fact[2] for fact in found] == ([reason] if reason else [])
+    if reason == "SpaceLow":
+        assert "repo1 had 99 of 1000 MiB free after the backup of 2026-01-02" in found[0][3]
 
 
 HOST = {
