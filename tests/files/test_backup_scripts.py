@@ -191,6 +191,39 @@ def test_expiry_spares_what_others_build_on(tmp_path: Path) -> None:
     assert f"--set={INCR['label']}" in (tmp_path / "calls").read_text()
 
 
+def unreadable() -> str:
+    """What pgBackRest answers, with the status 0, about a repository that it cannot read."""
+    message = (
+        "[ProtocolError] HTTP request failed with 403 (Forbidden):\n*** Path/Query ***:\nGET /b/?prefix=x\n"
+        "*** Request Headers ***:\nhost: 127.0.0.1\n*** Response Content ***:\n"
+        "<?xml version='1.0'?><Error><Code>InvalidAccessKeyId</Code><Message>No such key</Message></Error>"
+    )
+    status = {"code": 99, "message": message}
+    empty = {"archive": [], "backup": [], "name": "db", "repo": [{"key": 1, "status": status}]}
+    lock = {"lock": {"backup": {"held": False}}, "message": "other"}
+    return json.dumps([empty | {"status": {"code": 99} | lock}], separators=(",", ":"))
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments"),
+    [("pgbackrest-backup.sh", ("u-1", "--type=full")), ("pgbackrest-expire.sh", (FULL["label"],))],
+)
+def test_a_repository_that_cannot_be_read_is_not_an_empty_one(
+    tmp_path: Path, script: str, arguments: tuple[str, ...]
+) -> None:
+    """Expiry would take those that build on a backup with it, and nobody would know of them."""
+    info_then_backup(tmp_path, unreadable(), unreadable())
+    done = run(script, "h", "1", *arguments, folder=tmp_path, INVENTORY_PAUSE="0")
+    assert done.returncode == 1
+    assert [line.strip() for line in (tmp_path / "report").read_text().splitlines()] == [
+        "ERROR: repo1 cannot be read: [ProtocolError] HTTP request failed with 403 (Forbidden):",
+        "InvalidAccessKeyId (No such key)",
+    ]
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert all(" info" in call for call in calls)
+    assert len(calls) == 3, "a moment's trouble is none"
+
+
 @pytest.mark.parametrize("status", [0, 1, 55, 82, 103])
 def test_the_status_of_a_push_is_that_of_pgbackrest(tmp_path: Path, status: int) -> None:
     """Whatever comes after it: here the folder for it cannot be written, and there is no API server."""
