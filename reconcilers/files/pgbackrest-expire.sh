@@ -9,7 +9,7 @@ here=${0%/*} hash=$1 repo=$2 label=$3
 
 await_configuration "$hash"
 pgbackrest=(pgbackrest --stanza=db "--repo=$repo")
-inventory
+inventory "$repo"
 # pgBackRest would remove those that build on it as well.
 if grep --quiet --fixed-strings "\"label\":\"${label}_" <<<"$info"; then
     fail 76 "other backups in the repository build on $label"

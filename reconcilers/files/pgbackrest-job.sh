@@ -46,19 +46,19 @@ run() {
     return "$status"
 }
 
-# inventory: puts what repository $repo holds into `info`. A repository that could not be read is not an empty one:
+# inventory REPO: puts what the repository holds into `info`. One that could not be read is not an empty one:
 # pgBackRest ends with 0 all the same, and says so only in its answer (code 99).
 inventory() {
     local try cause
     for try in 1 2 3; do
         if ((try > 1)); then sleep "${INVENTORY_PAUSE:-5}"; fi
-        run pgbackrest --stanza=db "--repo=$repo" --no-log-timestamp --output=json info >/dev/null ||
+        run pgbackrest --stanza=db "--repo=$1" --no-log-timestamp --output=json info >/dev/null ||
             fail 1 "$(complaint)"
         info=$(<"$output")
         [[ $info == *'"code":99,'* ]] || return 0
     done
     cause=$(sed --quiet 's/.*"code":99,"message":"\(\([^"\\]\|\\.\)*\)".*/\1/p' "$output")
-    printf 'ERROR: repo%s cannot be read: %b\n' "$repo" "$cause" | sed '2,$s/^/    /' >"$output"
+    printf 'ERROR: repo%s cannot be read: %b\n' "$1" "$cause" | sed '2,$s/^/    /' >"$output"
     fail 1 "$(complaint)"
 }
 
