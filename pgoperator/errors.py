@@ -32,11 +32,19 @@ class CommandFailed(OperatorError):  # noqa: N818
     """A command in a container ended with a status other than 0.
 
     `output` holds its standard error, already free of secrets: callers pass secrets by standard input only.
+    `printed` holds its standard output, where pgBackRest complains; that of others may be data, so it is not
+    part of the message.
     """
 
-    def __init__(self, what: str, code: int, output: str) -> None:
+    def __init__(self, what: str, code: int, output: str, printed: str = "") -> None:
         """Keep what ran, its exit status and what it said."""
         super().__init__(f"{what} ended with status {code}: {output.strip()[-1000:]}")
         self.what = what
         self.code = code
         self.output = output
+        self.printed = printed
+
+    @property
+    def said(self) -> str:
+        """Its words on standard error or, without any, those on standard output."""
+        return self.output.strip() or self.printed.strip()

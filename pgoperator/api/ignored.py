@@ -30,7 +30,7 @@ IGNORED: tuple[str, ...] = (
 _NO_INIT = "No container prepares files: scripts come from a ConfigMap."
 WITHOUT_OBJECT: dict[str, str] = {
     "spec.backups.pgbackrest.initContainer": _NO_INIT,
-    "spec.backups.pgbackrest.manual": "The original's own note of a backup. Ask with a PerconaPGBackup.",
+    "spec.backups.pgbackrest.manual.initialDelaySeconds": "A backup waits until the archive is ready.",
     "spec.backups.pgbackrest.repoHost.sshConfigMap": "Deprecated: nothing speaks SSH.",
     "spec.backups.pgbackrest.repoHost.sshSecret": "Deprecated: nothing speaks SSH.",
     "spec.backups.pgbackrest.restore": "The original's own note of a restore. Ask with a PerconaPGRestore.",

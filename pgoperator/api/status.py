@@ -73,9 +73,11 @@ class ScheduledBackupStatus(JobStatus):
     """A backup by schedule."""
 
     cron_job_name: str | None = Field(default=None, description="Name of the schedule.")
-    repo: str | None = Field(default=None, description="Repository that received it.")
+    repo: str | None = Field(default=None, description="Repository that receives it.")
     type: str | None = Field(default=None, description="Type of the backup.")
-    schedule: str | None = Field(default=None, description="Cron expression that this is about.")
+    schedule: str | None = Field(default=None, description="Its cron expression.")
+    next_run: Time | None = Field(default=None, description="When it is due.")
+    last_success: Time | None = Field(default=None, description="The last success.")
 
 
 class RepoHostStatus(ApiModel):
@@ -122,7 +124,7 @@ class PgBackRestStatus(ApiModel):
     )
     manual_backup: RequestedJobStatus | None = Field(default=None, description="The last backup on demand.")
     scheduled_backups: tuple[ScheduledBackupStatus, ...] = Field(
-        default_factory=tuple, description="The last backups by schedule."
+        default_factory=tuple, description="The schedules."
     )
     restore: RequestedJobStatus | None = Field(default=None, description="The last restore in place.")
 

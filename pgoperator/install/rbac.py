@@ -71,7 +71,12 @@ RULES: tuple[Rule, ...] = (
         ("pods/exec",),
         ("create", "get"),
     ),
-    Rule("What happened, for `kubectl describe`.", "", ("events",), ("create", "patch")),
+    Rule(
+        "What happened, for `kubectl describe`; why a backup's Job gets no pod, which only an Event tells.",
+        "",
+        ("events",),
+        ("create", "list", "patch"),
+    ),
     Rule(
         "Instances and the repository host; the connection pooler.",
         "apps",

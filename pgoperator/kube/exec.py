@@ -34,7 +34,7 @@ class Target:
 async def run(
     transport: Transport, target: Target, command: Sequence[str], *, stdin: bytes, limit: float
 ) -> str:
-    """Return standard output; CommandFailed with standard error, or Unreachable after `limit` seconds."""
+    """Return standard output; CommandFailed with both streams, or Unreachable after `limit` seconds."""
     try:
         async with asyncio.timeout(limit):
             if not stdin:
@@ -71,8 +71,9 @@ async def _attempt(
             await asyncio.gather(sender, return_exceptions=True)
     if status is None:
         raise Unreachable(f"the connection ended before {_title(command)} did", *about)
-    _check(status, _title(command), errors, about)
-    return output.decode("utf-8", "replace")
+    printed = output.decode("utf-8", "replace")
+    _check(status, _title(command), (errors.decode("utf-8", "replace"), printed), about)
+    return printed
 
 
 async def _send(socket: aiohttp.ClientWebSocketResponse, stdin: bytes) -> None:
@@ -94,7 +95,7 @@ async def _receive(socket: aiohttp.ClientWebSocketResponse) -> tuple[bytes, byte
     return bytes(found[_STDOUT]), bytes(found[_STDERR]), None
 
 
-def _check(raw: bytes, what: str, errors: bytes, about: tuple[str, str, str]) -> None:
+def _check(raw: bytes, what: str, streams: tuple[str, str], about: tuple[str, str, str]) -> None:
     """Raise CommandFailed for an exit status, ApiError when the command could not be started."""
     status = orjson.loads(raw)
     if status.get("status") == "Success":
@@ -108,7 +109,7 @@ def _check(raw: bytes, what: str, errors: bytes, about: tuple[str, str, str]) ->
             str(status.get("message", "")),
             *about,
         )
-    raise CommandFailed(what, int(code), errors.decode("utf-8", "replace"))
+    raise CommandFailed(what, int(code), *streams)
 
 
 def _title(command: Sequence[str]) -> str:

@@ -49,18 +49,13 @@ await_configuration "$hash"
 pgbackrest=(pgbackrest --stanza=db "--repo=$repo")
 loudly=(--log-level-console=info --log-level-stderr=off --no-log-timestamp)
 
-look() {
-    run "${pgbackrest[@]}" --no-log-timestamp --output=json info >/dev/null || fail 1 "$(complaint)"
-    info=$(<"$output")
-}
-
-look
+inventory "$repo"
 if [ -z "$(entry)" ]; then
     run "${pgbackrest[@]}" "${loudly[@]}" "--annotation=$mark=$uid" "$@" backup
     status=$?
     # A failure to expire old backups comes after the backup is complete: the backup counts.
     failure=$(complaint)
-    look
+    inventory "$repo"
     [ -n "$(entry)" ] || fail "$((status ? status : 1))" "${failure:-pgbackrest backup ended with status $status}"
 fi
 # A report that is cut off cannot be read: better without the newest labels, which nobody would miss soon.

@@ -9,9 +9,9 @@ here=${0%/*} hash=$1 repo=$2 label=$3
 
 await_configuration "$hash"
 pgbackrest=(pgbackrest --stanza=db "--repo=$repo")
-run "${pgbackrest[@]}" --no-log-timestamp --output=json info >/dev/null || fail 1 "$(complaint)"
+inventory "$repo"
 # pgBackRest would remove those that build on it as well.
-if grep --quiet --fixed-strings "\"label\":\"${label}_" "$output"; then
+if grep --quiet --fixed-strings "\"label\":\"${label}_" <<<"$info"; then
     fail 76 "other backups in the repository build on $label"
 fi
 run "${pgbackrest[@]}" --log-level-console=info --log-level-stderr=off --no-log-timestamp "--set=$label" expire && exit 0

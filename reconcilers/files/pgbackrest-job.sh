@@ -46,10 +46,30 @@ run() {
     return "$status"
 }
 
-# complaint: pgBackRest's own words about what went wrong, on one line each, without secrets.
+# inventory REPO: puts what the repository holds into `info`. One that could not be read is not an empty one:
+# pgBackRest ends with 0 all the same, and says so only in its answer (code 99).
+inventory() {
+    local try cause
+    for try in 1 2 3; do
+        if ((try > 1)); then sleep "${INVENTORY_PAUSE:-5}"; fi
+        run pgbackrest --stanza=db "--repo=$1" --no-log-timestamp --output=json info >/dev/null ||
+            fail 1 "$(complaint)"
+        info=$(<"$output")
+        [[ $info == *'"code":99,'* ]] || return 0
+    done
+    cause=$(sed --quiet 's/.*"code":99,"message":"\(\([^"\\]\|\\.\)*\)".*/\1/p' "$output")
+    printf 'ERROR: repo%s cannot be read: %b\n' "$1" "$cause" | sed '2,$s/^/    /' >"$output"
+    fail 1 "$(complaint)"
+}
+
+# complaint: pgBackRest's own words about what went wrong, on one line each, without secrets. Of what it said to an
+# object store nothing, of the answer the code and the message.
 complaint() {
     sed --regexp-extended --quiet \
         -e 's/^P[0-9]+ +ERROR:/ERROR:/' \
+        -e '/^ +(\*\*\* .* \*\*\*:|(GET|HEAD|PUT|POST|DELETE) .*)$/d' \
+        -e '/^ +repo[1-4]: /!{/^ +[a-z][a-z0-9-]*: /d}' \
+        -e '/^ +</{s/<Code>([^<]*)<.*<Message>([^<]*)<.*/<>\1 (\2)/;/<>/!d;s/<.*>//}' \
         -e 's/((key|secret|pass|token|credential)[a-z-]*[=:] *)[^ ,]+/\1<redacted>/Ig' \
-        -e '/^ERROR:/,/^P[0-9]+ +[A-Z]+:/{/^P[0-9]/!p}' "$output"
+        -e '/^ERROR:/,/^P[0-9]+ +[A-Z]+:/{/^P[0-9]/!p}' "$output" | awk '!seen[$0]++'
 }

@@ -15,6 +15,7 @@ from pgoperator.api.pgbackup import PGBackup, PGBackupStatus
 from pgoperator.context import Context
 from pgoperator.errors import InvalidSpec
 from pgoperator.kube import kinds
+from pgoperator.kube.errors import Forbidden, Invalid, ServerError
 from pgoperator.kube.manifest import Key, Manifest, name_of
 from pgoperator.postgres import pgbackrest_options
 from pgoperator.runtime.result import Done, Result, Wait
@@ -117,12 +118,12 @@ async def _advance(
     if backup.status.state == states.STARTING:
         step = states.starting(backup, look.obstacle(backup), look.job, now)
     else:
-        step = states.running(backup, cluster, look.job, now)
+        step = states.running(backup, cluster, await jobs.explained(ctx, look), now)
     if step.act is Act.CREATE:
         step = await _create(ctx, backup, manifest, look, cluster)
     elif step.act is Act.REMOVE:
         await jobs.remove(ctx, look)
-    await _write(ctx, backup, manifest, step.status)
+    await _write(ctx, backup, manifest, states.told(step, now))
     return Wait(step.wait, step.seconds) if step.wait else Done()
 
 
@@ -134,7 +135,11 @@ async def _create(ctx: Context, backup: PGBackup, manifest: Manifest, look: Look
     wanted = job.backup(view, backup, repo, words, look.reason(backup))
     image = wanted["spec"]["template"]["spec"]["containers"][0]["image"]
     if look.job is None:
-        await jobs.create(ctx, wanted, manifest)
+        try:
+            await jobs.create(ctx, wanted, manifest)
+        except (Forbidden, Invalid, ServerError) as error:
+            # A quota, or an admission webhook: others may mend it meanwhile.
+            return states.starting(backup, f"the Job is refused: {error.message}", None, ctx.clock())
         log.info("backup begins", job=name_of(wanted), repo=repo.name, options=words)
     update = states.facts(backup, cluster) | {
         "state": states.RUNNING,
@@ -143,7 +148,7 @@ async def _create(ctx: Context, backup: PGBackup, manifest: Manifest, look: Look
         "cr_version": view.cr_version,
     }
     status = backup.status.model_copy(update=update)
-    return Step(status, wait="the Job's pod begins", seconds=states.POD_DEADLINE.total_seconds() + 1)
+    return Step(status, wait=states.BEGINS, seconds=states.RETRY_SECONDS)
 
 
 async def _finish(ctx: Context, backup: PGBackup, look: Look) -> Result:

@@ -5,6 +5,7 @@ repository, the object goes all the same, and an event says what stays.
 """
 
 from contextlib import suppress
+from datetime import timedelta
 
 import structlog
 
@@ -12,7 +13,7 @@ from pgoperator import labels, naming
 from pgoperator.api.pgbackup import PGBackup
 from pgoperator.context import Context
 from pgoperator.kube import kinds
-from pgoperator.kube.errors import NotFound
+from pgoperator.kube.errors import Forbidden, Invalid, NotFound, ServerError
 from pgoperator.kube.manifest import Manifest, annotations_of, name_of, owner_of
 from pgoperator.runtime.result import Done, Result, Wait
 from reconcilers.pgbackup import job, jobs, lease, states
@@ -96,7 +97,10 @@ async def _expire(
         repo = states.find_repo(backup, look.cluster)
         assert repo is not None
         wanted = job.expire(look.view, backup, repo)
-        await jobs.create(ctx, wanted, manifest)
+        try:
+            await jobs.create(ctx, wanted, manifest)
+        except (Forbidden, Invalid, ServerError) as error:
+            return await _refused(ctx, backup, manifest, look, error.message)
         log.info("removing a backup from its repository", label=backup.status.backup_name, repo=repo.name)
         return Wait("pgBackRest removes the backup", SAFETY_SECONDS)
     owned = [
@@ -112,6 +116,15 @@ async def _expire(
     else:
         message = f"backup {backup.status.backup_name} was removed from {backup.spec.repo_name}"
         ctx.events.event(manifest, type="Normal", reason="BackupRemoved", message=message)
+    return await _let_go(ctx, backup)
+
+
+async def _refused(ctx: Context, backup: PGBackup, manifest: Manifest, look: Look, why: str) -> Result:
+    """No Job can be made: others may mend that, but not for ever."""
+    since = backup.metadata.deletion_timestamp or ctx.clock()
+    if ctx.clock() - since < timedelta(seconds=job.EXPIRE_SECONDS):
+        return Wait(f"the Job is refused: {why}", states.RETRY_SECONDS)
+    _say(ctx, manifest, look, f"the Job that would remove it is refused: {why}")
     return await _let_go(ctx, backup)
 
 

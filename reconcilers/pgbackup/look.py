@@ -27,6 +27,8 @@ class Look:
     view: View | None
     job: Seen | None
     job_uid: str
+    subject: str
+    """UID of what an Event would be about that tells why the Job does not begin: its pod, or itself."""
     pods_work: bool
     """Whether a container of a Job of ours runs, even if the Job is gone."""
     ttl: int | None
@@ -50,6 +52,7 @@ class Look:
             view=_view(ctx, *cluster) if cluster else None,
             job=look_at(job, own) if job is not None else None,
             job_uid=uid_of(job) if job is not None else "",
+            subject=uid_of(own[-1] if own else job) if job is not None else "",
             pods_work=any(pod.get("status", {}).get("phase") in ("Pending", "Running") for pod in pods),
             ttl=job["spec"].get("ttlSecondsAfterFinished") if job is not None else None,
             ahead=_ahead(ctx, backup) if not backup.status.state else "",

@@ -22,9 +22,14 @@ from reconcilers.pgbackup.job import Seen
 STARTING, RUNNING, SUCCEEDED, FAILED = "Starting", "Running", "Succeeded", "Failed"
 FINISHED = (SUCCEEDED, FAILED)
 LEASE = "BackupLeaseAcquired"
+WAITING = "Waiting"
+"""Condition of a backup that something keeps from its work; absent when nothing does."""
 
 START_DEADLINE = timedelta(minutes=2)
 POD_DEADLINE = timedelta(minutes=10)
+RETRY_SECONDS = 10
+"""Nobody tells when a quota has room again, or why no pod comes."""
+BEGINS = "the Job's pod begins"
 STORAGE = {"volume": "filesystem", "s3": "s3", "gcs": "gcs", "azure": "azure"}
 
 
@@ -46,6 +51,8 @@ class Step:
     act: Act = Act.NOTHING
     wait: str = ""
     seconds: float = 0
+    cause: str = ""
+    """What keeps the backup from its work."""
 
 
 def find_repo(backup: PGBackup, cluster: PGCluster) -> Repository | None:
@@ -85,6 +92,14 @@ def queued(backup: PGBackup, reason: str, message: str, now: datetime) -> PGBack
     return with_condition(backup.status, False, reason, message, now)
 
 
+def told(step: Step, now: datetime) -> PGBackupStatus:
+    """The status of a step with what it waits for."""
+    if step.cause:
+        return with_condition(step.status, True, "NotStarted", step.cause[:2000], now, kind=WAITING)
+    left = tuple(c for c in step.status.conditions if c.type != WAITING)
+    return step.status.model_copy(update={"conditions": left})
+
+
 def failed(backup: PGBackup, cause: str, now: datetime) -> PGBackupStatus:
     """The status of a backup that will never be."""
     return backup.status.model_copy(update={"state": FAILED, "error": cause[:2000], "completed": now})
@@ -99,7 +114,8 @@ def starting(backup: PGBackup, obstacle: str, job: Seen | None, now: datetime) -
     if left <= timedelta():
         minutes = int(START_DEADLINE.total_seconds() // 60)
         return Step(failed(backup, f"not started within {minutes} minutes: {obstacle}", now))
-    return Step(backup.status, wait=obstacle, seconds=left.total_seconds() + 0.5)
+    seconds = min(left.total_seconds() + 0.5, RETRY_SECONDS)
+    return Step(backup.status, wait=obstacle, seconds=seconds, cause=obstacle)
 
 
 def running(backup: PGBackup, cluster: PGCluster, job: Seen | None, now: datetime) -> Step:
@@ -116,7 +132,8 @@ def running(backup: PGBackup, cluster: PGCluster, job: Seen | None, now: datetim
             minutes = int(POD_DEADLINE.total_seconds() // 60)
             cause = f"the pod of Job {job.name} did not begin within {minutes} minutes: {job.cause}"
             return Step(failed(backup, cause, now), Act.REMOVE)
-        return Step(backup.status, wait=job.cause or "the Job's pod begins", seconds=left.total_seconds() + 1)
+        seconds = min(left.total_seconds() + 1, RETRY_SECONDS)
+        return Step(backup.status, wait=job.cause or BEGINS, seconds=seconds, cause=job.cause)
     return Step(backup.status, wait="pgBackRest works", seconds=600)
 
 
@@ -172,12 +189,12 @@ def destination(repo: Repository, options: Mapping[str, str]) -> str:
 
 
 def with_condition(
-    status: PGBackupStatus, holds: bool, reason: str, message: str, now: datetime
+    status: PGBackupStatus, holds: bool, reason: str, message: str, now: datetime, *, kind: str = LEASE
 ) -> PGBackupStatus:
     """The status with one condition set; its time stays while its word does."""
     word: Literal["True", "False"] = "True" if holds else "False"
-    old = next((c for c in status.conditions if c.type == LEASE), None)
+    old = next((c for c in status.conditions if c.type == kind), None)
     since = old.last_transition_time if old is not None and old.status == word else now
-    condition = Condition(type=LEASE, status=word, last_transition_time=since, reason=reason, message=message)
-    others = tuple(c for c in status.conditions if c.type != LEASE)
+    condition = Condition(type=kind, status=word, last_transition_time=since, reason=reason, message=message)
+    others = tuple(c for c in status.conditions if c.type != kind)
     return status.model_copy(update={"conditions": (*others, condition)})

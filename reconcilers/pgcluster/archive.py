@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import count
 from typing import Any
@@ -41,6 +41,10 @@ class Book:
         """The backups that a schedule has asked for."""
         return [b for b in self.backups if b.metadata.annotations.get(labels.PGBACKREST_CRONJOB) == name]
 
+    def success(self, schedule: str) -> datetime | None:
+        """When a backup of a schedule last succeeded, whether or not its object is still there."""
+        return next((r.last_success for r in self.records if r.cron_job_name == schedule), None)
+
     def find(self, name: str) -> PGBackup | None:
         """A backup by its object's name."""
         return next((b for b in self.backups if b.name == name), None)
@@ -68,9 +72,16 @@ def book(view: View, manifests: Sequence[Manifest]) -> Book:
     backups.sort(key=lambda b: (b.metadata.creation_timestamp or view.now, b.name))
     previous = view.cluster.status.pgbackrest
     wanted = schedules.schedules(view.name, view.cluster.spec.backups.repos)
-    turns = schedules.turns(wanted, previous.scheduled_backups if previous else (), view.now)
-    records = tuple(schedules.record(turn, turn.handled) for turn in turns.turns)
-    return Book(tuple(backups), turns, records)
+    recorded = previous.scheduled_backups if previous else ()
+    known = Book(tuple(backups), schedules.turns(wanted, recorded, view.now), recorded)
+    records = tuple(schedules.record(turn, _success(known, turn.schedule.name)) for turn in known.turns.turns)
+    return replace(known, records=records)
+
+
+def _success(known: Book, schedule: str) -> datetime | None:
+    """When a backup of a schedule last succeeded, by what was recorded and by the objects."""
+    done = [b.status.completed for b in known.of_schedule(schedule) if b.status.state == SUCCEEDED]
+    return max((time for time in (*done, known.success(schedule)) if time is not None), default=None)
 
 
 def first_name(view: View, known: Book) -> str:
@@ -113,7 +124,7 @@ def status(
     first = first_is_complete(view, known, stanza_hash)
     repos = [
         _repository(repo, by_repo.get(repo.name), stanza_hash, first=first and position == 0).model_copy(
-            update=_health(view, known, repo)
+            update=health(view, known, repo)
         )
         for position, repo in enumerate(view.cluster.spec.backups.repos)
     ]
@@ -140,7 +151,7 @@ def _repository(
     )
 
 
-def _health(view: View, known: Book, repo: Repository) -> dict[str, Any]:
+def health(view: View, known: Book, repo: Repository) -> dict[str, Any]:
     """Whether a repository takes WAL, and how much space its volume has: from what others told."""
     before = view.cluster.status.pgbackrest
     old = next((r for r in before.repos if r.name == repo.name), None) if before else None
@@ -173,7 +184,7 @@ def host_ready(view: View) -> bool:
     return pod is not None and is_ready(pod)
 
 
-def facts(view: View, known: Book, stanza_hash: str | None) -> list[Fact]:
+def facts(view: View, known: Book, stanza_hash: str | None, stanza_error: str = "") -> list[Fact]:
     """The conditions that are about backups."""
     ready, created = host_ready(view), stanza_hash is not None
     host: Fact = (
@@ -182,22 +193,29 @@ def facts(view: View, known: Book, stanza_hash: str | None) -> list[Fact]:
         "RepoHostReady" if ready else "RepoHostNotReady",
         "the repository host is ready" if ready else "the repository host is not ready yet",
     )
-    stanza: Fact = (
-        "PGBackRestReplicaRepoReady",
-        created,
-        "StanzaCreated" if created else "StanzaNotCreated",
-        "WAL is archived"
-        if created
-        else "the repositories are not initialised yet: WAL waits on the primary",
-    )
+    stanza = _stanza(view, created=created, error=stanza_error)
     first = _first(view, known, stanza_hash)
-    failing = next((fact for fact in (host, first) if not fact[1]), None)
+    failing = next((fact for fact in (host, stanza, first) if not fact[1]), None)
     summary: Fact = (
         ("ReadyForBackup", False, failing[0], failing[3])
         if failing
         else ("ReadyForBackup", True, "AllConditionsAreTrue", "backups can be taken")
     )
     return [summary, host, stanza, first, *_archiving(view, created=created), *_schedules(view, known)]
+
+
+def _stanza(view: View, *, created: bool, error: str) -> Fact:
+    """Whether WAL can be archived; why not stays until the next try, which may be passes away."""
+    kind = "PGBackRestReplicaRepoReady"
+    if created:
+        return kind, True, "StanzaCreated", "WAL is archived"
+    waits = "the repositories are not initialised yet: WAL waits on the primary"
+    if error:
+        return kind, False, "StanzaFailed", f"{waits}: {error}"
+    told = view.cluster.status.condition(kind)
+    if told is not None and told.reason == "StanzaFailed":
+        return kind, False, told.reason, told.message
+    return kind, False, "StanzaNotCreated", waits
 
 
 def _first(view: View, known: Book, stanza_hash: str | None) -> Fact:
@@ -244,18 +262,21 @@ def _schedules(view: View, known: Book) -> list[Fact]:
 
 def overdue(known: Book, turn: Turn, now: datetime) -> str:
     """Since when a schedule has had no success, if that is too long; else ""."""
-    own = known.of_schedule(turn.schedule.name)
-    success = last_success(known, turn.schedule.name)
-    begun = [b.metadata.creation_timestamp for b in own if b.metadata.creation_timestamp]
-    anchor = success or min([turn.handled, *begun])
-    if now - anchor <= turn.patience:
+    if now <= overdue_from(known, turn):
         return ""
-    age = timedelta(seconds=int((now - anchor).total_seconds()))
+    success = known.success(turn.schedule.name)
+    age = timedelta(seconds=int((now - _anchor(known, turn)).total_seconds()))
     word = "the last success was" if success else "there has been none for"
     return f"schedule {turn.schedule.type} of {turn.schedule.repo}: {word} {age}{' ago' if success else ''}"
 
 
-def last_success(known: Book, schedule: str) -> datetime | None:
-    """When a backup of a schedule last succeeded."""
-    done = [b.status.completed for b in known.of_schedule(schedule) if b.status.state == SUCCEEDED]
-    return max((time for time in done if time is not None), default=None)
+def overdue_from(known: Book, turn: Turn) -> datetime:
+    """From when on a schedule is overdue, if none of its backups succeeds until then."""
+    return _anchor(known, turn) + turn.patience
+
+
+def _anchor(known: Book, turn: Turn) -> datetime:
+    """The last success or, before the first, the time of the first try."""
+    own = known.of_schedule(turn.schedule.name)
+    begun = [b.metadata.creation_timestamp for b in own if b.metadata.creation_timestamp]
+    return known.success(turn.schedule.name) or min([turn.handled, *begun])

@@ -1,7 +1,8 @@
 """Act: ask for the backups that nobody else asks for, and say until when one can restore.
 
-The first backup of a cluster, from which replicas can be made, and the scheduled ones are PerconaPGBackups
-like those of a user; their own reconciler takes them. They belong to no one: a backup outlives its cluster.
+The first backup of a cluster, from which replicas can be made, the scheduled ones, and those that an
+annotation asks for are PerconaPGBackups like those of a user; their own reconciler takes them. They belong to
+no one: a backup outlives its cluster.
 """
 
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ from pgoperator.kube import kinds
 from pgoperator.kube.errors import AlreadyExists, NotFound
 from pgoperator.kube.manifest import Manifest, annotations_of, name_of
 from pgoperator.runtime.result import Wait
-from reconcilers.pgcluster import archive, archiving, schedules
+from reconcilers.pgcluster import archive, archiving, on_demand
 from reconcilers.pgcluster.archive import Book
 from reconcilers.pgcluster.schedules import Turn
 from reconcilers.pgcluster.view import View
@@ -49,12 +50,14 @@ async def act(
     if stanza_hash is not None and ready and view.restoring is None and not view.cluster.spec.pause:
         waits += await _first(ctx, view, known, stanza_hash)
         known = await _scheduled(ctx, view, known)
+        if (spec := on_demand.spec(view, known)) is not None:
+            await _create(ctx, view, on_demand.name(view), spec, reason="manual", also={})
     if (left := archive.settling(view)) > timedelta():
         waits.append(Wait("WAL of before the stanza is archived", left.total_seconds() + 0.1))
-    following = min((turn.next for turn in known.turns.turns), default=None)
-    if following is not None:
-        seconds = (following - view.now).total_seconds()
-        waits.append(Wait("the next scheduled backup", max(seconds, 0) + 0.1))
+    for turn in known.turns.turns:
+        moments = (turn.next, archive.overdue_from(known, turn))
+        seconds = min((moment - view.now).total_seconds() for moment in moments if moment >= view.now)
+        waits.append(Wait("the next scheduled backup", seconds + 0.1))
     return known, waits
 
 
@@ -103,7 +106,7 @@ async def _scheduled(ctx: Context, view: View, known: Book) -> Book:
         spec = {"repoName": turn.schedule.repo, "options": [turn.schedule.option]}
         await _create(ctx, view, f"{name}-{int(turn.last.timestamp())}", spec, reason="scheduled", also=own)
         await _forget_failed(ctx, view, known, turn)
-        records[name] = schedules.record(turn, turn.last)
+        records[name] = records[name].model_copy(update={"start_time": turn.last})
     return replace(known, records=tuple(records.values()))
 
 
@@ -180,7 +183,7 @@ def _measure(view: View, known: Book) -> None:
         successes={
             (t.schedule.repo, t.schedule.type): success.timestamp()
             for t in known.turns.turns
-            if (success := archive.last_success(known, t.schedule.name))
+            if (success := known.success(t.schedule.name))
         },
         newest={
             repo.name: newest.status.completed.timestamp()

@@ -10,7 +10,7 @@ from pgoperator.api.cluster import PGCluster
 from pgoperator.api.ignored import ignored_fields
 from pgoperator.api.status import PGClusterStatus
 from pgoperator.kube.manifest import Manifest
-from reconcilers.pgcluster import archive, claims, configuration, consent, pausing, pmm
+from reconcilers.pgcluster import archive, claims, configuration, consent, on_demand, pausing, pmm, space
 from reconcilers.pgcluster.memory import NO_CHANGE, Asked, Change
 from reconcilers.pgcluster.problems import Problem
 from reconcilers.pgcluster.view import View, is_ready
@@ -36,6 +36,8 @@ class Outcome:
     """Users, databases and the pooler's account are in the database as the CR wants them."""
     stanza_hash: str | None = None
     """Digest of the repositories for which the stanza is known to exist."""
+    stanza_error: str = ""
+    """Why it could not be made in this pass."""
     poolers: tuple[str, ...] = ()
     """Pods of pgBouncer that do not hold queries back yet, or still do."""
     init_sql: str | None = None
@@ -70,7 +72,10 @@ def findings(view: View, outcome: Outcome, missing: list[str], volumes: Sequence
     if view.secrets:
         found.append(_certificates(view))
     if view.cluster.spec.backups.enabled:
-        found += [Finding(*fact) for fact in archive.facts(view, outcome.book, outcome.stanza_hash)]
+        stanza = outcome.stanza_hash, outcome.stanza_error
+        found += [Finding(*fact) for fact in archive.facts(view, outcome.book, *stanza)]
+        found += [Finding(*fact) for fact in on_demand.facts(view, outcome.book)]
+        found += [Finding(*fact) for fact in space.facts(view, outcome.book)]
     if view.cluster.spec.pg_bouncer:
         available = any(is_ready(pod) for pod in view.observed.pooler_pods)
         found.append(

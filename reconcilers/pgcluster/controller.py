@@ -40,7 +40,6 @@ from reconcilers.pgcluster import (
     plan,
     problems,
     references,
-    repository,
     restoring,
     scaling,
     secrets,
@@ -136,12 +135,10 @@ class PGClusters:
         if error := next(filter(None, errors), None):
             raise error
         if outcome.stanza_hash is None and stanza.is_due(view, ready=ready):
-            wait = await stanza.act(ctx, view)
-            if wait is None:
-                outcome = replace(outcome, stanza_hash=repository.digest(view))
-                await _report(ctx, view, outcome, memory)
-            else:
-                waits.append(wait)
+            made = await stanza.act(ctx, view)
+            outcome = replace(outcome, stanza_hash=made.digest, stanza_error=made.error)
+            await _report(ctx, view, outcome, memory)
+            waits += made.waits
         done, more = await backups.act(ctx, view, outcome.book, stanza_hash=outcome.stanza_hash, ready=ready)
         waits += more
         if done != outcome.book:

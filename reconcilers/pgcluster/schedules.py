@@ -113,12 +113,14 @@ def around(cron: str, now: datetime) -> tuple[datetime, datetime]:
     return last, following
 
 
-def record(turn: Turn, handled: datetime) -> ScheduledBackupStatus:
+def record(turn: Turn, success: datetime | None) -> ScheduledBackupStatus:
     """What the status keeps of a schedule."""
     return ScheduledBackupStatus(
         cron_job_name=turn.schedule.name,
         repo=turn.schedule.repo,
         type=turn.schedule.type,
-        start_time=handled,
+        start_time=turn.handled,
         schedule=turn.schedule.cron,
+        next_run=turn.next,
+        last_success=success,
     )

@@ -5,6 +5,7 @@ done is kept in the status. It waits until the cluster serves: readiness comes f
 until it can be pushed.
 """
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
@@ -56,8 +57,17 @@ def _age(pod: Manifest, now: datetime) -> timedelta:
     return now - started
 
 
-async def act(ctx: Context, view: View) -> Wait | None:
-    """Create or upgrade the stanza in every repository; None when it is done."""
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What came of it: the digest of the repositories, or why not and when to try again."""
+
+    digest: str | None = None
+    error: str = ""
+    waits: tuple[Wait, ...] = ()
+
+
+async def act(ctx: Context, view: View) -> Made:
+    """Create or upgrade the stanza in every repository."""
     host = naming.pod(naming.repo_host(view.name))
     command = pods.script("pgbackrest-stanza.sh", repository.digest(view))
     try:
@@ -66,8 +76,9 @@ async def act(ctx: Context, view: View) -> Wait | None:
         )
     except CommandFailed as error:
         if error.code == NOT_MOUNTED:
-            return Wait("the repository host does not have its present configuration yet", 5)
-        log.warning("the stanza could not be created", output=error.output[-500:])
-        return Wait(f"the stanza could not be created: {error.output.strip()[-500:]}", 10)
+            return Made(waits=(Wait("the repository host does not have its present configuration yet", 5),))
+        said = " ".join(error.said.split())[:500]
+        log.warning("the stanza could not be created", output=said)
+        return Made(error=said, waits=(Wait("the stanza is tried again", 10),))
     log.info("created the stanza")
-    return None
+    return Made(repository.digest(view))

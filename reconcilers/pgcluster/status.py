@@ -12,12 +12,13 @@ from pgoperator.api.status import (
     InstanceSetStatus,
     PatroniState,
     PatroniStatus,
+    PgBackRestStatus,
     PgBouncerStatus,
     PGClusterStatus,
     PostgresStatus,
 )
 from pgoperator.kube.manifest import Manifest, is_deleting
-from reconcilers.pgcluster import archive, followers, pausing
+from reconcilers.pgcluster import archive, followers, on_demand, pausing
 from reconcilers.pgcluster.conditions import Outcome, findings, merged
 from reconcilers.pgcluster.memory import Memory
 from reconcilers.pgcluster.view import Instance, View, is_ready
@@ -76,11 +77,17 @@ def status(view: View, outcome: Outcome, memory: Memory, claims: Sequence[Manife
             ),
         ),
         patroni_version=version,
-        pgbackrest=archive.status(view, outcome.book, outcome.stanza_hash, claims),
+        pgbackrest=_backups(view, outcome, claims),
         database_init_sql=outcome.init_sql,
         conditions=merged(previous, conditions, view.cluster.metadata.generation, view.now),
         observed_generation=view.cluster.metadata.generation,
     )
+
+
+def _backups(view: View, outcome: Outcome, claims: Sequence[Manifest]) -> PgBackRestStatus | None:
+    found = archive.status(view, outcome.book, outcome.stanza_hash, claims)
+    asked = on_demand.status(view, outcome.book)
+    return found.model_copy(update={"manual_backup": asked}) if found else None
 
 
 def _set_status(view: View, memory: Memory, name: str, size: int) -> InstanceSetStatus:

@@ -150,7 +150,7 @@ async def _info(ctx: Context, namespace: str, host: str, repo: int) -> pgbackres
         )
         return pgbackrest_info.parse(text)
     except (CommandFailed, Unreachable, pgbackrest_info.BadInfo) as error:
-        why = error.output.strip()[-800:] if isinstance(error, CommandFailed) else str(error)
+        why = error.said[:800] if isinstance(error, CommandFailed) else str(error)
         raise InvalidSpec(f"repo{repo} does not answer: {why}", reason="RepoNotReachable") from error
 
 

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -15,7 +17,9 @@ from pgoperator.kube.events import Recorder
 from pgoperator.kube.manifest import Manifest
 from pgoperator.kube.store import Store
 from pgoperator.settings import Settings
-from reconcilers.pgbackup import lease
+from reconcilers.pgbackup import jobs, lease
+from reconcilers.pgbackup.job import Seen
+from reconcilers.pgbackup.look import Look as Sight
 from tests.support.views import NOW
 
 pytestmark = pytest.mark.api
@@ -104,6 +108,38 @@ async def test_a_dead_holder_is_evicted(
     assert await holder(client, namespace) == "b|2"
     found = await client.get(kinds.LEASE, namespace, naming.backup_lease("c"))
     assert found["spec"]["leaseTransitions"] == 1
+
+
+async def test_why_a_job_gets_no_pod_is_read_from_its_events(
+    look: Look, client: Client, namespace: str
+) -> None:
+    ctx = await look()
+
+    async def event(name: str, uid: str, at: str, **more: str) -> None:
+        about = {"kind": "Job", "namespace": namespace, "name": "j", "uid": uid}
+        fields = {"type": "Warning", "reason": "FailedCreate", "lastTimestamp": at} | more
+        metadata = {"name": name, "namespace": namespace}
+        manifest = {"apiVersion": "v1", "kind": "Event", "metadata": metadata, "involvedObject": about}
+        await client.create(manifest | fields)
+
+    async def cause(seen: Seen) -> str:
+        found = await jobs.explained(
+            ctx, Sight(namespace, None, None, seen, "u-1", "u-1", pods_work=False, ttl=None, ahead="")
+        )
+        assert found is not None
+        return found.cause
+
+    old, young = (NOW - timedelta(seconds=s) for s in (20, 1))
+    waits = Seen("j", old.isoformat())
+    assert await cause(waits) == ""
+    await event("new", "u-1", "2026-01-01T00:00:09Z", message="exceeded quota: two")
+    await event("old", "u-1", "2026-01-01T00:00:01Z", message="exceeded quota: one")
+    await event("other", "u-2", "2026-01-01T00:00:10Z", message="of another Job")
+    await event("good", "u-1", "2026-01-01T00:00:10Z", message="created", type="Normal")
+    assert await cause(waits) == "FailedCreate: exceeded quota: two"
+    assert await cause(Seen("j", young.isoformat())) == "", "a moment is nobody's business"
+    assert await cause(replace(waits, started=True)) == ""
+    assert await cause(replace(waits, cause="unschedulable")) == "unschedulable"
 
 
 async def test_one_that_is_being_deleted_still_works(look: Look, namespace: str) -> None:

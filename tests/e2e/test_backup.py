@@ -1,15 +1,16 @@
 """Backups: by themselves and on demand; what is refused, what a deletion does, who may die when."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
 
-from pgoperator import labels
+from pgoperator import labels, naming
 from tests.support.backups import ask, ended, gone, in_repository
 from tests.support.clusters import Cluster, example
-from tests.support.kubectl import condition, until
+from tests.support.kubectl import Event, Manifest, Watch, condition, until
 from tests.support.operators import Operator
 from tests.support.restores import BACKUPS, backup, first_backup
 from tests.support.tell import tell
@@ -112,15 +113,71 @@ def test_deletion_removes_the_backup_or_says_why_not(cluster: Cluster) -> None:
     until("the object is gone", lambda: gone(cluster, "drop"), 60, cluster.explain)
 
 
+def steps(name: str) -> dict[str, Callable[[Event], bool]]:
+    """What a watch of everything about a backup shows at each step of it, in order."""
+
+    def state(*states: str) -> Callable[[Event], bool]:
+        return lambda e: (
+            e.object["metadata"].get("name") == name and e.object.get("status", {}).get("state") in states
+        )
+
+    def work(kind: str, check: Callable[[Manifest], bool]) -> Callable[[Event], bool]:
+        def of(event: Event) -> bool:
+            annotations = event.object["metadata"].get("annotations", {})
+            mine = annotations.get(labels.PGBACKREST_BACKUP) == name
+            return event.object["kind"] == kind and mine and check(event.object)
+
+        return of
+
+    return {
+        "asked for": lambda e: e.object["metadata"].get("name") == name,
+        "Starting": state("Starting", "Running", "Succeeded"),
+        "its Job is made": work("Job", lambda job: True),
+        "Running": state("Running", "Succeeded"),
+        "its pod is there": work("Pod", lambda pod: True),
+        "its pod works": work("Pod", lambda pod: pod["status"].get("phase") in ("Running", "Succeeded")),
+        "its pod has ended": work("Pod", lambda pod: pod["status"].get("phase") == "Succeeded"),
+        "its Job has ended": work("Job", lambda job: bool(job.get("status", {}).get("succeeded"))),
+        "Succeeded": state("Succeeded"),
+        "the Job's end is set": work("Job", lambda job: "ttlSecondsAfterFinished" in job["spec"]),
+    }
+
+
 def test_the_operator_may_die_at_every_step(cluster: Cluster, operator: Operator) -> None:
-    for step, pause in enumerate((0.0, 0.3, 0.8, 1.5, 3.0)):
-        name = f"killed{step}"
-        ask(cluster, name, "--type=incr")
-        time.sleep(pause)
-        operator.kill()
+    """Whenever it does: one Job, one backup, and the Lease is free for the next one."""
+    namespace = cluster.kubectl.namespace
+    paths = (
+        f"/apis/pgv2.percona.com/v2/namespaces/{namespace}/{BACKUPS}",
+        f"/apis/batch/v1/namespaces/{namespace}/jobs",
+        f"/api/v1/namespaces/{namespace}/pods",
+    )
+    for number, step in enumerate(steps("")):
+        name = f"killed{number}"
+        before = in_repository(cluster)
+        with ExitStack() as stack:
+            watches = [stack.enter_context(Watch(cluster.kubectl, path)) for path in paths]
+            check = steps(name)[step]
+            ask(cluster, name, "--type=incr")
+            until(step, lambda: any(w.first(check) for w in watches), 60, cluster.explain, 0.01)  # noqa: B023
+            operator.kill()
         operator.wait()
-        assert ended(cluster, name)["state"] == "Succeeded"
-        assert cluster.kubectl.get(BACKUPS, name)["status"]["backupName"] in in_repository(cluster)
+        status = ended(cluster, name)
+        assert status["state"] == "Succeeded", (step, status)
+        assert in_repository(cluster) - before == {status["backupName"]}, step
+        until("the Lease is free", lambda: not holder(cluster), 30, cluster.explain)
+        job = lambda: cluster.kubectl.get("job", status["jobName"])  # noqa: B023, E731
+        until("the Job's end is set", lambda: job()["spec"].get("ttlSecondsAfterFinished"), 30)  # noqa: B023
+        mine = {labels.PGBACKREST_BACKUP: name}.items()
+        jobs = [
+            j for j in cluster.kubectl.items("jobs") if mine <= j["metadata"].get("annotations", {}).items()
+        ]
+        assert len(jobs) == 1, step
+
+
+def holder(cluster: Cluster) -> str:
+    """Who may work on the repositories."""
+    lease = cluster.kubectl.find("lease", naming.backup_lease(NAME)) or {}
+    return str(lease.get("spec", {}).get("holderIdentity") or "")
 
 
 def test_a_job_that_vanishes_is_told_and_the_next_one_runs(cluster: Cluster) -> None:
@@ -133,6 +190,77 @@ def test_a_job_that_vanishes_is_told_and_the_next_one_runs(cluster: Cluster) -> 
     assert status["state"] == "Failed"
     assert "vanished" in status["error"]
     assert ended(cluster, "next")["state"] == "Succeeded"
+
+
+@contextmanager
+def quota(cluster: Cluster, what: str) -> Iterator[None]:
+    """No more of something in the namespace."""
+    manifest = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none"}}
+    cluster.kubectl.apply(manifest | {"spec": {"hard": {what: "0"}}})
+    enforced = lambda: cluster.kubectl.get("resourcequota", "none").get("status", {}).get("used")  # noqa: E731
+    until("the quota is in force", enforced, 60)
+    try:
+        yield
+    finally:
+        cluster.kubectl.delete("resourcequota", "none")
+
+
+def waits_for(cluster: Cluster, name: str) -> str:
+    """What keeps a backup from its work, as its status says."""
+    return str(condition(cluster.kubectl.get(BACKUPS, name), "Waiting").get("message", ""))
+
+
+def test_a_quota_that_keeps_a_backup_from_its_work_is_named(cluster: Cluster) -> None:
+    with quota(cluster, "pods"):
+        ask(cluster, "no-pod", "--type=incr")
+        began = time.monotonic()
+        named = lambda: "exceeded quota" in waits_for(cluster, "no-pod")  # noqa: E731
+        until("the status names it", named, 60, cluster.explain)
+        tell(f"a quota of pods: {time.monotonic() - began:.0f} s, {waits_for(cluster, 'no-pod')}")
+        assert cluster.kubectl.get(BACKUPS, "no-pod")["status"]["state"] == "Running"
+    assert ended(cluster, "no-pod", 300)["state"] == "Succeeded"
+    assert waits_for(cluster, "no-pod") == ""
+    with quota(cluster, "count/jobs.batch"):
+        ask(cluster, "no-job", "--type=incr")
+        until("it has begun", lambda: waits_for(cluster, "no-job"), 60, cluster.explain)
+        ask(cluster, "next-in-turn", "--type=incr")
+        assert "exceeded quota" in waits_for(cluster, "no-job")
+        status = ended(cluster, "no-job", 240)
+        assert status["state"] == "Failed"
+        assert "exceeded quota" in status["error"]
+    assert ended(cluster, "next-in-turn")["state"] == "Succeeded"
+
+
+def test_an_annotation_asks_for_one_backup(cluster: Cluster, operator: Operator) -> None:
+    """Once for each value, whoever dies meanwhile."""
+
+    def annotate(value: str) -> None:
+        annotation = f"{labels.PGBACKREST_BACKUP}={value}"
+        cluster.kubectl.run("annotate", "--overwrite", "perconapgclusters", NAME, annotation)
+
+    def told(value: str) -> bool:
+        status = cluster.cr()["status"]["pgbackrest"].get("manualBackup", {})
+        return status.get("id") == value and status.get("succeeded") == 1
+
+    manual = {"repoName": "repo1", "options": ["--type=incr"]}
+    cluster.change(lambda spec: spec["backups"]["pgbackrest"].update(manual=manual))
+    known = set(cluster.kubectl.names(BACKUPS))
+    fresh = lambda: set(cluster.kubectl.names(BACKUPS)) - known  # noqa: E731
+    annotate("first value")
+    operator.kill()
+    operator.wait()
+    until("it is complete", lambda: told("first value"), 120, cluster.explain)
+    (name,) = fresh()
+    assert cluster.kubectl.get(BACKUPS, name)["status"]["backupType"] == "incr"
+    assert cluster.condition("PGBackRestManualBackupSuccessful")["status"] == "True"
+    cluster.kubectl.delete(BACKUPS, name)
+    until("it is gone", lambda: gone(cluster, name), 60, cluster.explain)
+    annotate("another")
+    until("the other is complete", lambda: told("another"), 120, cluster.explain)
+    assert len(fresh()) == 1
+    assert fresh() != {name}
+    cluster.kubectl.run("annotate", "perconapgclusters", NAME, f"{labels.PGBACKREST_BACKUP}-")
+    cluster.change(lambda spec: spec["backups"]["pgbackrest"].pop("manual"))
 
 
 def test_until_when_one_can_restore(cluster: Cluster) -> None:

@@ -1,5 +1,6 @@
 """Repositories that fail: the database goes on, the condition says why, archiving resumes, no WAL is lost."""
 
+import base64
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -11,9 +12,10 @@ from local import network
 from pgoperator.postgres.pgbackrest import PORT
 from tests.support import s3_faults
 from tests.support.clusters import Cluster, example
+from tests.support.disks import disk
 from tests.support.kubectl import Kubectl, until
 from tests.support.restores import Restore, backup, first_backup
-from tests.support.s3 import S3, server
+from tests.support.s3 import KEY_SECRET, S3, SECRET, server
 from tests.support.tell import tell
 
 NAME = "tough"
@@ -138,6 +140,84 @@ def test_s3_that_is_slow_is_no_failure(cluster: Cluster, store: s3_faults.Proxy)
         assert not failing(cluster)
     finally:
         store.become("pass")
+
+
+def test_a_store_that_refuses_the_key_is_named_until_it_is_mended(
+    new_cluster: Callable[..., Cluster], s3: S3, store: s3_faults.Proxy
+) -> None:
+    """pgBackRest says so on standard output: the condition, and a backup that waits, have its words."""
+    store.become("pass")
+    manifest = example("mistaken", instances=1, poolers=1)
+    settings = manifest["spec"]["backups"]["pgbackrest"]
+    settings["repos"] = [s3.repo("repo1")]
+    settings["configuration"] = [{"secret": {"name": "mistaken"}}]
+    settings["global"] = s3.options("repo1", "/mistaken")
+    made = new_cluster(manifest)
+    found = made.kubectl.get("secret", SECRET)
+    files = {name: base64.b64decode(value).decode() for name, value in found["data"].items()}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "mistaken"}}
+    wrong = files | {"s3.conf": files["s3.conf"].replace(KEY_SECRET, "hunter2")}
+    made.kubectl.apply(secret | {"stringData": wrong})
+    made.apply()
+    kind = "PGBackRestReplicaRepoReady"
+    said = lambda: (c := made.condition(kind)).get("reason") == "StanzaFailed" and c["message"]  # noqa: E731
+    message = until("the condition says why", said, 150, made.explain)
+    tell(f"a wrong key: {message}")
+    assert "ERROR: [" in message
+    assert "403 (Forbidden)" in message
+    assert "hunter2" not in message
+    assert made.condition("ReadyForBackup")["reason"] == kind
+    made.wait_ready()
+    made.kubectl.apply(secret | {"stringData": files})
+    created = lambda: made.condition(kind).get("status") == "True"  # noqa: E731
+    until("the stanza is made", created, 240, made.explain)
+    first_backup(made)
+
+
+def space(cluster: Cluster) -> str:
+    """Reason of the condition about the room in repositories; "" without it."""
+    found = cluster.condition("RepositorySpaceLow")
+    return str(found["reason"]) if found.get("status") == "True" else ""
+
+
+def test_a_repository_that_is_full_and_no_wal_is_lost(new_cluster: Callable[..., Cluster]) -> None:
+    manifest = example("full", instances=1, poolers=1)
+    with disk(new_cluster().kubectl, 256) as small:
+        repo = manifest["spec"]["backups"]["pgbackrest"]["repos"][0]
+        repo["volume"] = {"volumeClaimSpec": small.claim()}
+        made = new_cluster(manifest)
+        made.apply()
+        made.wait_ready()
+        first_backup(made)
+        made.psql("CREATE TABLE kept (n bigserial, what text)")
+        assert space(made) == ""
+        small.fill()
+        # Random bytes, which pgBackRest cannot make small.
+        rows = "INSERT INTO kept (what) SELECT md5(random()::text) FROM generate_series(1, 50000)"
+        made.psql(rows)
+        write(made, "while it is full")
+        until("the condition names it", lambda: space(made) == "RepositoryFull", 240, made.explain, 1)
+        tell(f"full: {failing(made)[:400]}")
+        assert "No space left on device" in failing(made)
+        write(made, "while it is full")
+        assert made.condition("Ready")["status"] == "True", "the database is well"
+        kept = int(made.psql("SELECT count(*) FROM kept"))
+        noted = made.psql("SELECT clock_timestamp() FROM pg_sleep(0.1)")
+        made.psql("SELECT pg_sleep(0.1)")
+        wal = write(made, "too late")
+        small.free()
+        until("WAL is archived", lambda: archived(made, wal), 240, made.explain, 1)
+        until("the condition goes", lambda: not space(made) and not failing(made), 60, made.explain)
+        small.fill(leave=16 << 20)
+        backup(made, "little-room", "--type=incr")
+        until("little room is told", lambda: space(made) == "SpaceLow", 30, made.explain)
+        small.free()
+        backup(made, "room-again", "--type=incr")
+        until("the condition goes", lambda: not space(made), 30, made.explain)
+        Restore(made, "across-full", ("--type=time", f'--target="{noted}"')).apply().wait("Succeeded", 300)
+        made.wait_ready()
+        assert made.psql("SELECT count(*), count(DISTINCT n) FROM kept") == f"{kept}|{kept}"
+        assert made.psql("SELECT count(*) FROM kept WHERE what = 'too late'") == "0"
 
 
 def test_a_repository_host_that_is_cut_off_and_no_wal_is_lost(cluster: Cluster) -> None:

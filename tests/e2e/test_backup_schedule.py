@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -73,6 +74,37 @@ def test_a_schedule_fires_and_catches_up_once(cluster: Cluster, operator: Operat
     until("it catches up", fresh, 20, cluster.explain)
     assert len(fresh()) == 1
     schedule(None)
+
+
+def test_an_overdue_schedule_is_told_until_it_succeeds(cluster: Cluster, operator: Operator) -> None:
+    """Time is not waited for: the status says, while no operator runs, that all was long ago."""
+
+    def edit(spec: Manifest) -> None:
+        # Half an hour from its next turn, and from its last one.
+        spec["backups"]["pgbackrest"]["repos"][0]["schedules"] = {
+            "differential": f"{(datetime.now(UTC).minute + 30) % 60} * * * *"
+        }
+
+    def record() -> Manifest:
+        found = cluster.cr()["status"]["pgbackrest"].get("scheduledBackups", [])
+        return next((r for r in found if r["type"] == "differential"), {})
+
+    cluster.change(edit)
+    until("the next run is told", lambda: record().get("nextRun"), 60, cluster.explain)
+    assert "lastSuccess" not in record()
+    with operator.away():
+        past = (datetime.now(UTC) - timedelta(hours=3)).strftime("%Y-%m-%dT%H:%M:%SZ")
+        old = record() | {"startTime": past, "lastSuccess": past}
+        status = {"status": {"pgbackrest": {"scheduledBackups": [old]}}}
+        cluster.kubectl.patch("perconapgclusters", NAME, status, "--subresource=status")
+    told = lambda: any(  # noqa: E731
+        e["reason"] == "BackupOverdue" and "differential of repo1" in e["message"]
+        for e in cluster.kubectl.items("events")
+    )
+    until("an event tells", told, 60, cluster.explain)
+    until("it succeeds", lambda: record()["lastSuccess"] > past, 120, cluster.explain)
+    until("the condition goes", lambda: not cluster.condition("BackupOverdue"), 30, cluster.explain)
+    cluster.change(lambda spec: spec["backups"]["pgbackrest"]["repos"][0].pop("schedules"))
 
 
 def test_backups_go_off_with_consent_and_come_back(cluster: Cluster) -> None:

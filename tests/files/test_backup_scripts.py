@@ -127,6 +127,48 @@ def test_a_failure_is_told_in_pgbackrests_words_without_secrets(tmp_path: Path) 
     assert "INFO" not in text
 
 
+FORBIDDEN = """\
+P00  ERROR: [039]: repo2: unable to load info file '/x/archive.info':
+            ProtocolError: HTTP request failed with 403 (Forbidden):
+            *** Path/Query ***:
+            GET /b/x/backup.info
+            *** Request Headers ***:
+            authorization: AWS4-HMAC-SHA256 Credential=AKIA/2026
+            x-amz-date: 20261128T025345Z
+            *** Response Content ***:
+            <?xml version='1.0'?>
+            <Error><Code>InvalidAccessKeyId</Code><Message>No such key</Message><KeyId>AKIA</KeyId></Error>
+            repo3: [FileOpenError] no way
+            HINT: is secret=hunter2 right?
+P00   INFO: stanza-create command end: aborted with exception [039]
+"""
+
+
+def test_a_stanza_that_cannot_be_made_is_told_on_standard_error(tmp_path: Path) -> None:
+    """pgBackRest says it on standard output, with all that it told the store and all that this answered."""
+    (tmp_path / "says").write_text(FORBIDDEN)
+    program(tmp_path, "pgbackrest", f'echo "$*" >>{tmp_path}/calls; cat {tmp_path}/says; exit 39')
+    done = run("pgbackrest-stanza.sh", "h", folder=tmp_path)
+    assert done.returncode == 39
+    assert [line.strip() for line in done.stderr.splitlines()] == [
+        "ERROR: [039]: repo2: unable to load info file '/x/archive.info':",
+        "ProtocolError: HTTP request failed with 403 (Forbidden):",
+        "InvalidAccessKeyId (No such key)",
+        "repo3: [FileOpenError] no way",
+        "HINT: is secret=<redacted> right?",
+    ]
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert [line.rpartition(" ")[2] for line in calls] == ["stanza-create", "stanza-upgrade"]
+    assert run("pgbackrest-stanza.sh", "another", folder=tmp_path).returncode == 75
+
+
+def test_a_stanza_of_another_system_is_upgraded(tmp_path: Path) -> None:
+    program(
+        tmp_path, "pgbackrest", 'case "$*" in *upgrade) ;; *) echo "P00  ERROR: [028]: x"; exit 28 ;; esac'
+    )
+    assert run("pgbackrest-stanza.sh", "h", folder=tmp_path).returncode == 0
+
+
 def test_a_backup_that_is_complete_counts_though_its_expiry_failed(tmp_path: Path) -> None:
     info_then_backup(tmp_path, stanza(), stanza(FULL | MARK), "echo 'P00  ERROR: [104]: expire'; exit 104")
     assert run("pgbackrest-backup.sh", "h", "1", "u-1", folder=tmp_path).returncode == 0
@@ -147,6 +189,39 @@ def test_expiry_spares_what_others_build_on(tmp_path: Path) -> None:
     assert "--set" not in (tmp_path / "calls").read_text()
     assert run("pgbackrest-expire.sh", "h", "1", INCR["label"], folder=tmp_path).returncode == 0
     assert f"--set={INCR['label']}" in (tmp_path / "calls").read_text()
+
+
+def unreadable() -> str:
+    """What pgBackRest answers, with the status 0, about a repository that it cannot read."""
+    message = (
+        "[ProtocolError] HTTP request failed with 403 (Forbidden):\n*** Path/Query ***:\nGET /b/?prefix=x\n"
+        "*** Request Headers ***:\nhost: 127.0.0.1\n*** Response Content ***:\n"
+        "<?xml version='1.0'?><Error><Code>InvalidAccessKeyId</Code><Message>No such key</Message></Error>"
+    )
+    status = {"code": 99, "message": message}
+    empty = {"archive": [], "backup": [], "name": "db", "repo": [{"key": 1, "status": status}]}
+    lock = {"lock": {"backup": {"held": False}}, "message": "other"}
+    return json.dumps([empty | {"status": {"code": 99} | lock}], separators=(",", ":"))
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments"),
+    [("pgbackrest-backup.sh", ("u-1", "--type=full")), ("pgbackrest-expire.sh", (FULL["label"],))],
+)
+def test_a_repository_that_cannot_be_read_is_not_an_empty_one(
+    tmp_path: Path, script: str, arguments: tuple[str, ...]
+) -> None:
+    """Expiry would take those that build on a backup with it, and nobody would know of them."""
+    info_then_backup(tmp_path, unreadable(), unreadable())
+    done = run(script, "h", "1", *arguments, folder=tmp_path, INVENTORY_PAUSE="0")
+    assert done.returncode == 1
+    assert [line.strip() for line in (tmp_path / "report").read_text().splitlines()] == [
+        "ERROR: repo1 cannot be read: [ProtocolError] HTTP request failed with 403 (Forbidden):",
+        "InvalidAccessKeyId (No such key)",
+    ]
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert all(" info" in call for call in calls)
+    assert len(calls) == 3, "a moment's trouble is none"
 
 
 @pytest.mark.parametrize("status", [0, 1, 55, 82, 103])

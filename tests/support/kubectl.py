@@ -105,9 +105,9 @@ class Kubectl:
         """Return the names of objects, sorted."""
         return sorted(item["metadata"]["name"] for item in self.items(kinds, selector))
 
-    def patch(self, kind: str, name: str, patch: Manifest) -> None:
+    def patch(self, kind: str, name: str, patch: Manifest, *arguments: str) -> None:
         """Merge a patch into an object."""
-        self.run("patch", kind, name, "--type=merge", f"--patch={json.dumps(patch)}")
+        self.run("patch", kind, name, "--type=merge", f"--patch={json.dumps(patch)}", *arguments)
 
     def delete(self, kind: str, name: str, *arguments: str) -> None:
         """Delete an object without waiting for its end."""

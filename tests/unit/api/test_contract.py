@@ -79,7 +79,10 @@ OUR_OWN = {
     for name in ("error", "message", "phase", "phaseSince", "instance", "walLast")
 } | {
     "PerconaPGCluster.status.databaseInitSQL",
-    "PerconaPGCluster.status.pgbackrest.scheduledBackups[].schedule",
+}
+OUR_OWN |= {
+    f"PerconaPGCluster.status.pgbackrest.scheduledBackups[].{name}"
+    for name in ("schedule", "nextRun", "lastSuccess")
 }
 OUR_OWN |= {
     f"PerconaPGCluster.status.pgbackrest.repos[].{name}"

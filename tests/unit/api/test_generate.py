@@ -88,7 +88,7 @@ def test_only_what_the_operator_creates_may_be_deleted_or_created():
     by_resource = {name: rule.verbs for rule in rbac.RULES for name in rule.resources}
     assert "create" not in by_resource["pods"]
     assert "delete" not in by_resource["perconapgclusters"]
-    assert set(by_resource["events"]) == {"create", "patch"}
+    assert set(by_resource["events"]) == {"create", "list", "patch"}
     assert not [name for name, verbs in by_resource.items() if "escalate" in verbs or "impersonate" in verbs]
 
 

@@ -107,6 +107,7 @@ async def test_an_exit_status_is_an_error_with_what_was_said(client: Client, kub
         causes = [{"reason": "ExitCode", "message": "3"}]
         status = {"status": "Failure", "reason": "NonZeroExitCode", "details": {"causes": causes}}
         await socket.send_bytes(b"\x02no such ")
+        await socket.send_bytes(b"\x01ERROR: [103]\n")
         await socket.send_bytes(b"\x02table")
         await socket.send_bytes(b"\x03" + json.dumps(status).encode())
 
@@ -114,6 +115,10 @@ async def test_an_exit_status_is_an_error_with_what_was_said(client: Client, kub
     with pytest.raises(CommandFailed) as caught:
         await client.exec("ns", "p", "c", ["psql", "-X"])
     assert (caught.value.what, caught.value.code, caught.value.output) == ("psql -X", 3, "no such table")
+    assert caught.value.said == "no such table"
+    assert caught.value.printed == "ERROR: [103]\n"
+    assert "103" not in str(caught.value), "what a command prints may be data"
+    assert CommandFailed("pgbackrest", 103, "", caught.value.printed).said == "ERROR: [103]"
 
 
 async def test_a_command_that_cannot_start_is_an_api_error(client: Client, kubelet: Kubelet) -> None:

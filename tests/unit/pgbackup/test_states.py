@@ -1,6 +1,7 @@
 """What becomes of a backup, and how its Job and its report are read."""
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -111,6 +112,24 @@ def test_starting_waits_and_gives_up() -> None:
     step = states.starting(one, "no primary", None, NOW + timedelta(seconds=120))
     assert step.status.state == "Failed"
     assert "no primary" in (step.status.error or "")
+
+
+def test_what_a_backup_waits_for_is_told_until_it_begins() -> None:
+    def waiting(status: Any) -> str:
+        return next((c.message for c in status.conditions if c.type == states.WAITING), "")
+
+    one, cluster, later = backup("Running"), view().cluster, NOW + timedelta(seconds=8)
+    step = states.running(one, cluster, seen(cause="FailedCreate: exceeded quota"), NOW)
+    assert step.seconds <= 10, "nobody tells when a quota has room again"
+    stuck = states.told(step, NOW)
+    assert waiting(stuck) == "FailedCreate: exceeded quota"
+    stuck = states.told(replace(step, status=stuck), later)
+    assert stuck.conditions[-1].last_transition_time == NOW
+    one = one.model_copy(update={"status": stuck})
+    for begun in (seen(started=True), seen(succeeded=True, report=text()), seen(failed=True)):
+        assert not waiting(states.told(states.running(one, cluster, begun, later), later))
+    refused = states.starting(backup("Starting"), "the Job is refused: exceeded quota", None, NOW)
+    assert "exceeded quota" in waiting(states.told(refused, NOW))
 
 
 def seen(**facts: Any) -> job.Seen:

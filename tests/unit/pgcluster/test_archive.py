@@ -1,5 +1,6 @@
 """Repositories and backups in the status of a cluster, and the backups that the operator asks for."""
 
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 
 from pgoperator import labels
 from pgoperator.errors import InvalidSpec
-from reconcilers.pgcluster import archive, archiving, conditions, consent
+from reconcilers.pgcluster import archive, archiving, conditions, consent, space
 from tests.support.views import CLAIM, NOW, view
 from tests.unit.pgcluster import observed
 
@@ -71,6 +72,22 @@ def test_the_first_backup_makes_the_cluster_ready_for_others() -> None:
     ]
 
 
+def test_why_the_stanza_cannot_be_made_stays_until_it_is() -> None:
+    def told(seen: Any, stanza: str | None, error: str) -> archive.Fact:
+        return next(f for f in archive.facts(seen, known, stanza, error) if f[0] == kind)
+
+    kind, seen = "PGBackRestReplicaRepoReady", view()
+    known = archive.book(seen, [])
+    assert told(seen, None, "")[2] == "StanzaNotCreated"
+    _, _, reason, message = told(seen, None, "ERROR: [039]: forbidden")
+    assert message.endswith("WAL waits on the primary: ERROR: [039]: forbidden")
+    before = {"type": kind, "status": "False", "reason": reason, "message": message}
+    later = view(status={"conditions": [before | {"lastTransitionTime": NOW.isoformat()}]})
+    assert told(later, None, "")[2:] == (reason, message)
+    assert "another" in told(later, None, "another")[3]
+    assert told(later, "h", "")[2] == "StanzaCreated"
+
+
 def test_the_status_remembers_a_first_backup_whose_object_has_gone() -> None:
     repos = [{"name": "repo1", "replicaCreateBackupComplete": True, "repoOptionsHash": "h"}]
     seen = view(status={"pgbackrest": {"repos": repos}})
@@ -103,6 +120,28 @@ def test_an_overdue_schedule_is_told() -> None:
     assert "none for 4:00:00" in facts(seen, never)["BackupOverdue"][3]
     fresh = scheduled("0 * * * *", NOW)
     assert "BackupOverdue" not in facts(fresh, archive.book(fresh, []))
+
+
+def test_the_status_shows_when_a_schedule_is_due_and_when_it_last_succeeded() -> None:
+    handled = NOW - timedelta(hours=1)
+    seen, own = scheduled("0 * * * *", handled), {labels.PGBACKREST_CRONJOB: "cluster1-repo1-full"}
+    (record,) = archive.book(seen, []).records
+    assert record.last_success is None
+    assert record.next_run is not None
+    assert NOW < record.next_run <= NOW + timedelta(hours=1)
+    good = backup("a", at=NOW - timedelta(minutes=50), annotations=own)
+    bad = backup("b", "Failed", at=NOW - timedelta(minutes=5), annotations=own)
+    known = archive.book(seen, [good, bad])
+    (record,) = known.records
+    assert record.last_success == NOW - timedelta(minutes=50)
+    # Retention takes the object; that there was a success is known all the same.
+    later = view(
+        status={"pgbackrest": {"scheduledBackups": [record.to_manifest()]}},
+        backups={"pgbackrest": {"repos": [REPO | {"schedules": {"full": "0 * * * *"}}]}},
+    )
+    assert archive.book(later, []).success("cluster1-repo1-full") == NOW - timedelta(minutes=50)
+    (turn,) = known.turns.turns
+    assert archive.overdue_from(known, turn) == NOW - timedelta(minutes=50) + turn.patience
 
 
 def test_a_bad_schedule_is_told() -> None:
@@ -191,6 +230,36 @@ def test_the_health_of_each_repository() -> None:
     assert only.reachable is False
     (new,) = repos(serving())
     assert new.reachable is None
+
+
+def full(repo: str) -> str:
+    return (
+        f"[103]: archive-push command encountered error(s): {repo}: [FileWriteError] raised from remote-0 "
+        f"tls protocol on 'h': unable to write '/pgbackrest/{repo}/archive/db/17-1/x': [28] No space left on "
+        "device"
+    )
+
+
+@pytest.mark.parametrize(
+    ("free", "cause", "reason"),
+    [
+        (200, "", ""),
+        (99, "", "SpaceLow"),
+        (99, full("repo1"), "RepositoryFull"),
+        (200, full("repo2"), ""),
+        (200, "unable to write '/pgdata/pgbackrest-spool/x': [28] No space left on device", ""),
+        (200, "[103]: HTTP request failed with 403 (Forbidden)", ""),
+    ],
+)
+def test_a_volume_without_room_is_told(free: int, cause: str, reason: str) -> None:
+    word = {"since": "2026-01-02T03:00:00Z", "cause": cause}
+    seen = serving(**({"archive-failure": json.dumps(word)} if cause else {}))
+    volume = {"freeBytes": free << 20, "capacityBytes": 1000 << 20}
+    known = archive.book(seen, [backup("a", repoVolume=volume)])
+    found = space.facts(seen, known)
+    assert [fact[2] for fact in found] == ([reason] if reason else [])
+    if reason == "SpaceLow":
+        assert "repo1 had 99 of 1000 MiB free after the backup of 2026-01-02" in found[0][3]
 
 
 HOST = {
