@@ -1,7 +1,8 @@
 """The longest time without an acknowledged write, seen by a client through pgBouncer, for each fault."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import groupby
 
 from tests.bench import baseline
 from tests.bench.phases import Phases
@@ -90,6 +91,14 @@ def _cut(place: Place, cluster: Cluster) -> tuple[float, Report]:
 
 def _tell(phases: Phases, report: Report, since: float) -> None:
     begin, end = report.longest(since)
-    for at, what in (*phases.between(since, end + 1), (begin, "last write"), (end, "next write")):
+    told = [*phases.between(since, end + 1), *_attempts(report, since), (begin, "last write")]
+    for at, what in sorted([*told, (end, "next write")]):
         say(f"    {at - since:6.2f}  {what}")
-    say(f"    errors: {report.errors()}")
+
+
+def _attempts(report: Report, since: float) -> Iterator[tuple[float, str]]:
+    """Yield what failed: when the first of several alike began, how many there were, until when."""
+    failed = [a for a in report.failed if a.end > since]
+    for text, group in groupby(failed, key=lambda attempt: attempt.result[:90]):
+        alike = list(group)
+        yield alike[0].start, f"{len(alike)} failed until {alike[-1].end - since:.2f}: {text}"
