@@ -82,9 +82,14 @@ def large_backup(stage: Stage, rows: list[Row], scale: int) -> None:
         fill = ("pgbench", "--initialize", "--quiet", f"--scale={scale}", "postgres")
         took = _timed(lambda: cluster.exec(cluster.primary_name(), *fill, seconds=1800))
         say(f"filled after {took:.0f} s: {_size(cluster) / 1e9:.2f} GB")
+        # A backup ends when its WAL is archived, behind whatever still waits for that.
+        took = _timed(
+            lambda: until("its WAL is archived", lambda: _archived(cluster), 1800, cluster.explain, 2)
+        )
+        say(f"its WAL was archived {took:.0f} s later")
         for processes in (1, 2):
             for repo in ("repo1", "repo2"):
-                rows += _large(cluster, repo, processes)
+                _large(cluster, repo, processes, rows)
 
 
 def _large_cluster(store: s3.S3) -> Manifest:
@@ -98,28 +103,33 @@ def _large_cluster(store: s3.S3) -> Manifest:
     return manifest
 
 
+def _archived(cluster: Cluster) -> bool:
+    waiting = "SELECT count(*) FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready'"
+    return cluster.psql(waiting) == "0"
+
+
 def _size(cluster: Cluster) -> float:
     return float(cluster.psql("SELECT sum(pg_database_size(oid)) FROM pg_database"))
 
 
-def _large(cluster: Cluster, repo: str, processes: int) -> list[Row]:
+def _large(cluster: Cluster, repo: str, processes: int, rows: list[Row]) -> None:
     size, name = _size(cluster) / 1e6, f"large-{repo}-{processes}"
+    what = f"{size / 1e3:.2f} GB, {'volume' if repo == 'repo1' else 'S3'}, process-max {processes}"
     limit = [f"--process-max={processes}"]
-    saved = _timed(lambda: backup(cluster, name, "--type=full", *limit, repo=repo, seconds=3600))
+
+    def tell(act: str, took: float) -> None:
+        say(f"{act} of {what}: {took:.1f} s")
+        rows.append(
+            (f"{act} of {what}: MB/s (seconds)", f"{size / took:.0f} ({took:.1f})", "", "not measured")
+        )
+
+    tell("backup", _timed(lambda: backup(cluster, name, "--type=full", *limit, repo=repo, seconds=3600)))
     label = cluster.kubectl.get(BACKUPS, name)["status"]["backupName"]
-    options = ("--type=immediate", f"--set={label}", *limit)
-    rested = lambda: not _active(cluster)  # noqa: E731
-    restored = _timed(lambda: Restore(cluster, name, options, repo=repo).apply().wait("Succeeded", 3600))
+    restore = Restore(cluster, name, ("--type=immediate", f"--set={label}", *limit), repo=repo)
+    tell("restore", _timed(lambda: restore.apply().wait("Succeeded", 3600)))
     cluster.wait_ready()
     # A backup follows each restore, and would share the machine with the next measurement.
-    until("no backup is under way", rested, 1800, cluster.explain, 2)
-    kind = "volume" if repo == "repo1" else "S3"
-    say(f"{kind}, process-max {processes}: backup {saved:.1f} s, restore {restored:.1f} s")
-    what = f"of {size / 1e3:.2f} GB, {kind}, process-max {processes}: MB/s (seconds)"
-    return [
-        (f"backup {what}", f"{size / saved:.0f} ({saved:.1f})", "", "not measured"),
-        (f"restore {what}", f"{size / restored:.0f} ({restored:.1f})", "", "not measured"),
-    ]
+    until("no backup is under way", lambda: not _active(cluster), 1800, cluster.explain, 2)
 
 
 def _active(cluster: Cluster) -> bool:
