@@ -22,13 +22,17 @@ def main() -> int:
     parser.add_argument("faults", nargs="*", metavar="FAULT", help=f"by default all: {names}")
     parser.add_argument("--synchronous", action="store_true", help="a commit waits for a replica")
     parser.add_argument("--rounds", type=int, default=1, help="how often each strikes, default 1")
-    parser.add_argument("--switchovers", type=int, default=20, help="of one round, default 20")
+    parser.add_argument(
+        "--switchovers", type=int, default=0, help="of one round, default 20, or 8 with --synchronous"
+    )
     parser.add_argument(
         "--minutes", type=float, default=13, help="after which no fault or switchover begins, default 13"
     )
     arguments = parser.parse_args()
     if unknown := set(arguments.faults) - set(FAULTS):
         parser.error(f"no such fault: {', '.join(sorted(unknown))}; there are {names}")
+    # After each one Patroni takes two of its rounds until it counts a replica as synchronous again.
+    arguments.switchovers = arguments.switchovers or (8 if arguments.synchronous else 20)
     signal.signal(signal.SIGTERM, _interrupt)  # so that what is broken is healed
     wanted = [name for name in arguments.faults or FAULTS for _ in range(arguments.rounds)]
     outcomes: list[Outcome] = []
