@@ -10,6 +10,7 @@ NODES ?= 3
 OPERATOR ?= ours
 PYTEST_ARGS ?=
 CHAOS_ARGS ?=
+BENCH_ARGS ?=
 
 CACHE := $(or $(PGOPERATOR_CACHE),$(HOME)/.cache/pgoperator)
 BIN := $(CACHE)/venv/bin
@@ -94,9 +95,9 @@ test-e2e: venv ## Tests on the local Kubernetes of three nodes: clusters, backup
 	@echo "== end-to-end tests beside which nothing runs"
 	@$(ON_LOCAL_CLUSTER) $(BIN)/pytest tests/e2e -m alone -v -rP $(PYTEST_ARGS) $(OR_NOTHING)
 
-bench: venv ## Measure speed, requests and memory; print the table
+bench: venv ## Measure speed, requests and memory; print the table (40 min; BENCH_ARGS)
 	@unset KUBECONFIG; $(LOCAL) up --nodes 3
-	@$(ON_LOCAL_CLUSTER) $(BIN)/python -m tests.bench
+	@$(ON_LOCAL_CLUSTER) $(BIN)/python -m tests.bench $(BENCH_ARGS)
 
 chaos: venv ## Break things under load; print what was lost, and fail if it must not be (15 min; CHAOS_ARGS)
 	@unset KUBECONFIG; $(LOCAL) up --nodes 3

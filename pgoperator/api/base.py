@@ -31,7 +31,7 @@ from pgoperator.errors import InvalidSpec
 GROUP = "pgv2.percona.com"
 VERSION = "v2"
 CR_VERSION = "3.1.0"
-"""The version of the API that these models describe; a new cluster gets it as its `crVersion`."""
+"""The version of the API that these models describe; a new cluster without a `crVersion` follows it."""
 
 _NUMBER = r"(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))"
 QUANTITY = rf"^{_NUMBER}(([KMGTPE]i)|[numkMGTPE]|([eE]{_NUMBER}))?$"

@@ -92,7 +92,9 @@ class PGClusterSpec(Described):
                 "crVersion must be empty or a version such as 3.1.0",
             )
         ),
-        description="Version of this API that the object was written for; the operator's when empty.",
+        description=(
+            "Version of this API that the pods follow; when empty, the operator's when they are made first."
+        ),
     )
     image: str | None = Field(
         default=None, description="Image of PostgreSQL; the operator's own choice when empty."

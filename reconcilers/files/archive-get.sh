@@ -7,7 +7,11 @@
 # which then streams, and asks again later (https://www.postgresql.org/docs/current/warm-standby.html).
 # Never use this for recovery to a point in time: there, an archive that does not answer is not an empty one.
 set -u
-pause=30 limit=3 mark=/tmp/archive-unreachable
+pause=30 limit=3 mark=${ARCHIVE_UNREACHABLE:-/tmp/archive-unreachable}
+
+# The history of a timeline that is here belongs to the data that is here, and PostgreSQL reads it when it is told that
+# the archive has none. It asks for it several times at each start and promotion, while clients wait.
+if [[ $1 = *.history && -s ${2%/*}/$1 ]]; then exit 1; fi
 
 printf -v now '%(%s)T' -1
 if [ -r "$mark" ] && read -r failed <"$mark" && ((now - failed < pause)); then exit 1; fi

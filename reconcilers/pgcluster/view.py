@@ -126,6 +126,12 @@ class Observed:
         return None
 
     @property
+    def cr_version(self) -> str:
+        """Version that the instances were made for; empty while there are none."""
+        found = (labels_of(i.stateful_set).get(labels.VERSION) for i in self.instances if i.stateful_set)
+        return next(filter(None, found), "")
+
+    @property
     def system_identifier(self) -> str:
         """PostgreSQL's identity of the cluster, empty before it is bootstrapped."""
         return str(annotations_of(self.dcs).get("initialize", "")) if self.dcs else ""
@@ -196,8 +202,11 @@ class View:
 
     @property
     def cr_version(self) -> str:
-        """Version of the API that the cluster's pods follow, as the value of a label."""
-        version = self.cluster.spec.cr_version or CR_VERSION
+        """Version of the API that the cluster's pods follow, as the value of a label.
+
+        Its author's; else the one that it has. That of a new operator would restart its pods.
+        """
+        version = self.cluster.spec.cr_version or self.observed.cr_version or CR_VERSION
         # A label's value has no `+` and ends as it begins.
         return version.replace("+", "_")[:63].rstrip("-_.")
 

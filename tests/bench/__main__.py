@@ -1,75 +1,111 @@
 """`python -m tests.bench [WHAT ...] [--runs N]`: measure, and print beside the original's figures."""
 
 import argparse
+import signal
+import sys
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from types import FrameType
 
 from tests.bench.backup import large_backup, small_backup
 from tests.bench.creation import creation
 from tests.bench.fleet import fleet
-from tests.bench.gaps import CUT, STRIKES, gaps
+from tests.bench.gaps import cuts, strikes
 from tests.bench.idle import idle, memory
-from tests.bench.place import place
+from tests.bench.place import Stage
 from tests.bench.restore import restore
-from tests.bench.table import say
+from tests.bench.rolling import rolling
+from tests.bench.table import HEAD, Row, say, table
 
-GAPS = {
-    "graceful": "pod deleted gracefully",
-    "force": "pod deleted by force",
-    "kill": "main process killed -9",
-    "cut": CUT,
+Part = Callable[[Stage, list[Row], argparse.Namespace], None]
+GAPS = ("gaps-graceful", "gaps-force", "gaps-kill", "gaps-cut")
+PARTS: dict[str, Part] = {
+    "creation": lambda stage, rows, asked: creation(stage, rows, asked.runs or 5),
+    "memory": lambda stage, rows, _: memory(stage, rows),
+    "fleet": lambda stage, rows, asked: fleet(stage, rows, asked.clusters),
+    "idle": lambda stage, rows, _: idle(stage, rows),
+    "rolling": lambda stage, rows, asked: rolling(stage, rows, asked.runs or 3),
+    "backup": lambda stage, rows, asked: small_backup(stage, rows, asked.runs or 3),
+    "restore": lambda stage, rows, asked: restore(stage, rows, asked.runs or 3),
+    "backup-large": lambda stage, rows, asked: large_backup(stage, rows, asked.scale),
+    "gaps-graceful": lambda stage, rows, asked: strikes(
+        stage, rows, "pod deleted gracefully", asked.runs or 10
+    ),
+    "gaps-force": lambda stage, rows, asked: strikes(stage, rows, "pod deleted by force", asked.runs or 10),
+    "gaps-kill": lambda stage, rows, asked: strikes(stage, rows, "main process killed -9", asked.runs or 10),
+    "gaps-cut": lambda stage, rows, asked: cuts(stage, rows, asked.runs or 10),
 }
-assert set(GAPS.values()) == {*STRIKES, CUT}
+USUAL = ("creation", "fleet", "idle", "rolling", "backup", "restore", "gaps")
+GROUPS: Mapping[str, Sequence[str]] = {"gaps": GAPS, "all": (*USUAL[:-1], "backup-large", *GAPS)}
 
 
-def main() -> None:
-    """Run what is asked for, each part in a place of its own."""
+def main() -> int:
+    """Run what is asked for, one part after another; 1 when one of them could not be carried through."""
+    arguments = _arguments()
+    signal.signal(signal.SIGTERM, _interrupt)  # so that what has been measured is told, and a cut healed
+    wanted = [part for what in arguments.what or USUAL for part in GROUPS.get(what, (what,))]
+    rows: list[Row] = []
+    failed: list[str] = []
+    began = time.monotonic()
+    try:
+        with Stage() as stage:
+            for name in wanted:
+                _measure(name, stage, rows, failed, arguments)
+    finally:
+        table("All figures", HEAD, rows)
+        say(f"\n({(time.monotonic() - began) / 60:.1f} min)")
+    for name in failed:
+        say(f"NOT CARRIED THROUGH: {name}")
+    return int(bool(failed))
+
+
+def _measure(
+    name: str, stage: Stage, rows: list[Row], failed: list[str], arguments: argparse.Namespace
+) -> None:
+    began, found = time.monotonic(), list[Row]()
+    say(f"\n# {name}\n")
+    try:
+        if not _attempt(name, lambda: PARTS[name](stage, found, arguments)):
+            failed.append(name)
+            # What it left behind must not spoil the next ones.
+            _attempt("the end of the place", stage.leave)
+    finally:
+        rows += found
+        if found:
+            table(name, HEAD, found)
+        say(f"\n({name}: {(time.monotonic() - began) / 60:.1f} min)")
+
+
+def _attempt(what: str, act: Callable[[], None]) -> bool:
+    try:
+        act()
+    except Exception:  # noqa: BLE001 - whatever it is: the other parts have figures of their own
+        say(f"{what} could not be carried through:\n{traceback.format_exc()}")
+        return False
+    return True
+
+
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parts = (
-        "creation",
-        "idle",
-        "memory",
-        "backup",
-        "backup-large",
-        "restore",
-        "gaps",
-        *(f"gaps-{name}" for name in GAPS),
-        "fleet",
-        "all",
-    )
+    names = (*PARTS, *GROUPS)
     parser.add_argument(
-        "what", nargs="*", metavar="WHAT", help=f"{', '.join(parts)}; default all but backup-large"
+        "what", nargs="*", metavar="WHAT", help=f"{', '.join(names)}; default {', '.join(USUAL)}"
     )
-    parser.add_argument(
-        "--runs", type=int, default=0, help="creations (default 5) and faults of a kind (default 10)"
-    )
+    parser.add_argument("--runs", type=int, default=0, help="of everything; default 3, 5 creations, 10 gaps")
     parser.add_argument("--clusters", type=int, default=200, help="size of the fleet, default 200")
+    parser.add_argument(
+        "--scale", type=int, default=130, help="of the large database, as pgbench counts; default 130, 2 GiB"
+    )
     arguments = parser.parse_args()
-    if unknown := set(arguments.what) - set(parts):
-        parser.error(f"no such measurement: {', '.join(sorted(unknown))}; there are {', '.join(parts)}")
-    usual = ("creation", "idle", "backup", "restore", "gaps", "fleet")
-    wanted = (*usual, "backup-large") if "all" in arguments.what else arguments.what or usual
-    for what in wanted:
-        began = time.monotonic()
-        _measure(what, arguments.runs, arguments.clusters)
-        say(f"\n({what}: {(time.monotonic() - began) / 60:.1f} min)")
+    if unknown := set(arguments.what) - set(names):
+        parser.error(f"no such measurement: {', '.join(sorted(unknown))}; there are {', '.join(names)}")
+    return arguments
 
 
-def _measure(what: str, runs: int, clusters: int) -> None:
-    if what == "fleet":
-        fleet(clusters)
-        return
-    kinds = tuple(GAPS.values()) if what == "gaps" else (GAPS.get(what.removeprefix("gaps-"), ""),)
-    measurements: dict[str, Callable[[], object]] = {
-        "creation": lambda: creation(here, runs or 5),
-        "idle": lambda: idle(here),
-        "memory": lambda: memory(here),
-        "backup": lambda: small_backup(here, runs or 3),
-        "backup-large": lambda: large_backup(here),
-        "restore": lambda: restore(here, runs or 3),
-    }
-    with place(what) as here:
-        measurements.get(what, lambda: gaps(here, runs or 10, kinds))()
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    del number, frame
+    raise KeyboardInterrupt
 
 
-main()
+sys.exit(main())

@@ -5,45 +5,51 @@ from collections.abc import Callable
 from itertools import pairwise
 
 from local import bins
-from tests.bench.place import Place
-from tests.bench.table import say, seconds, table
+from tests.bench.place import Place, Stage, place
+from tests.bench.table import Row, say, seconds, table
 from tests.support import s3
 from tests.support.clusters import Cluster, example
-from tests.support.kubectl import Event, Watch, until
+from tests.support.kubectl import Event, Manifest, Watch, until
 from tests.support.restores import BACKUPS, Restore, backup, first_backup
 
 STEPS = ("object", "Starting", "Running", "pod runs", "Succeeded")
 WANTED, ORIGINAL = 8, 105
 """Seconds to Succeeded, and what the original takes (`testbed/README.md`)."""
-SCALE = 130
-"""Of pgbench: 2 GiB."""
 
 
-def small_backup(place: Place, runs: int) -> list[dict[str, float]]:
+def small_backup(stage: Stage, rows: list[Row], runs: int) -> None:
     """Take so many full backups of the empty cluster; print when each phase began."""
-    cluster = place.cluster()
+    here, cluster = stage.place(), stage.cluster()
     first_backup(cluster)
-    done = [_run(place, cluster, f"bench-{number}") for number in range(runs)]
+    done: list[dict[str, float]] = []
+    try:
+        done.extend(_run(here, cluster, f"bench-{number}") for number in range(runs))
+    finally:
+        if done:
+            rows.append(_print(done))
+
+
+def _print(done: list[dict[str, float]]) -> Row:
     rows = [
         (
             step,
             seconds([run[step] for run in done]),
             seconds([run[step] - run[former] for run in done]),
-            f"at most {WANTED}" if step == "Succeeded" else "",
         )
         for former, step in pairwise(STEPS)
     ]
-    head = ("phase begins", "seconds after the object", "seconds since the phase before", "wanted")
-    table(f"Full backup, empty cluster of three (the original: {ORIGINAL} s)", head, rows)
-    return done
+    head = ("phase begins", "seconds after the object", "seconds since the phase before")
+    table("Full backup, empty cluster of three", head, rows)
+    ended = seconds([run["Succeeded"] for run in done])
+    return "full backup, empty cluster: object to Succeeded, s", ended, f"at most {WANTED}", f"{ORIGINAL}"
 
 
-def _run(place: Place, cluster: Cluster, name: str) -> dict[str, float]:
-    namespace = place.kubectl.namespace
+def _run(here: Place, cluster: Cluster, name: str) -> dict[str, float]:
+    namespace = here.kubectl.namespace
     objects = f"/apis/pgv2.percona.com/v2/namespaces/{namespace}/{BACKUPS}"
     with (
-        Watch(place.kubectl, objects) as watch,
-        Watch(place.kubectl, f"/api/v1/namespaces/{namespace}/pods") as pods,
+        Watch(here.kubectl, objects) as watch,
+        Watch(here.kubectl, f"/api/v1/namespaces/{namespace}/pods") as pods,
     ):
         backup(cluster, name, "--type=full")
         time.sleep(1)  # until the watches have told
@@ -63,49 +69,67 @@ def _runs(event: Event, job: str) -> bool:
     return own.get("batch.kubernetes.io/job-name") == job and phase in ("Running", "Succeeded")
 
 
-def large_backup(place: Place) -> None:
-    """Back 2 GiB up and restore it, to a volume and to S3, by one process and by two; print MB/s."""
+def large_backup(stage: Stage, rows: list[Row], scale: int) -> None:
+    """Back a large database up and restore it: to a volume and to S3, by one process and by two."""
+    stage.leave()  # another cluster would share the machine
     bins.build(["versitygw"])
-    with s3.server(place.kubectl) as store:
-        manifest = example("large", instances=1, poolers=1)
-        instance = manifest["spec"]["instances"][0]
-        instance["dataVolumeClaimSpec"]["resources"]["requests"]["storage"] = "10Gi"
-        settings = manifest["spec"]["backups"]["pgbackrest"]
-        settings["repos"].append(store.repo("repo2"))
-        settings["configuration"] = store.configuration()
-        settings["global"] = store.options("repo2", "/large") | {"process-max": "1"}
-        cluster = Cluster(place.kubectl, manifest, place.operator)
+    with place("large") as here, s3.server(here.kubectl) as store:
+        cluster = Cluster(here.kubectl, _large_cluster(store), here.operator)
         cluster.apply()
         cluster.wait_ready()
         first_backup(cluster)
-        say(f"filling the database by pgbench, scale {SCALE}")
-        fill = ("pgbench", "--initialize", "--quiet", f"--scale={SCALE}", "postgres")
-        cluster.exec(cluster.primary_name(), *fill, seconds=1800)
-        rows = [_large(cluster, repo, processes) for processes in (1, 2) for repo in ("repo1", "repo2")]
-        size = _size(cluster)
-    head = ("repository", "processes", "backup MB/s", "restore MB/s", "seconds")
-    table(f"Backup and restore of {size / 1e9:.1f} GB", head, rows)
+        say(f"filling the database by pgbench, scale {scale}")
+        fill = ("pgbench", "--initialize", "--quiet", f"--scale={scale}", "postgres")
+        took = _timed(lambda: cluster.exec(cluster.primary_name(), *fill, seconds=1800))
+        say(f"filled after {took:.0f} s: {_size(cluster) / 1e9:.2f} GB")
+        # A backup ends when its WAL is archived, behind whatever still waits for that.
+        took = _timed(
+            lambda: until("its WAL is archived", lambda: _archived(cluster), 1800, cluster.explain, 2)
+        )
+        say(f"its WAL was archived {took:.0f} s later")
+        for processes in (1, 2):
+            for repo in ("repo1", "repo2"):
+                _large(cluster, repo, processes, rows)
+
+
+def _large_cluster(store: s3.S3) -> Manifest:
+    manifest = example("large", instances=1, poolers=1)
+    instance = manifest["spec"]["instances"][0]
+    instance["dataVolumeClaimSpec"]["resources"]["requests"]["storage"] = "10Gi"
+    settings = manifest["spec"]["backups"]["pgbackrest"]
+    settings["repos"].append(store.repo("repo2"))
+    settings["configuration"] = store.configuration()
+    settings["global"] = store.options("repo2", "/large") | {"process-max": "1"}
+    return manifest
+
+
+def _archived(cluster: Cluster) -> bool:
+    waiting = "SELECT count(*) FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready'"
+    return cluster.psql(waiting) == "0"
 
 
 def _size(cluster: Cluster) -> float:
     return float(cluster.psql("SELECT sum(pg_database_size(oid)) FROM pg_database"))
 
 
-def _large(cluster: Cluster, repo: str, processes: int) -> tuple[str, ...]:
+def _large(cluster: Cluster, repo: str, processes: int, rows: list[Row]) -> None:
     size, name = _size(cluster) / 1e6, f"large-{repo}-{processes}"
+    what = f"{size / 1e3:.2f} GB, {'volume' if repo == 'repo1' else 'S3'}, process-max {processes}"
     limit = [f"--process-max={processes}"]
-    saved = _timed(lambda: backup(cluster, name, "--type=full", *limit, repo=repo, seconds=3600))
+
+    def tell(act: str, took: float) -> None:
+        say(f"{act} of {what}: {took:.1f} s")
+        rows.append(
+            (f"{act} of {what}: MB/s (seconds)", f"{size / took:.0f} ({took:.1f})", "", "not measured")
+        )
+
+    tell("backup", _timed(lambda: backup(cluster, name, "--type=full", *limit, repo=repo, seconds=3600)))
     label = cluster.kubectl.get(BACKUPS, name)["status"]["backupName"]
-    options = ("--type=immediate", f"--set={label}", *limit)
-    rested = lambda: not _active(cluster)  # noqa: E731
-    restored = _timed(lambda: Restore(cluster, name, options, repo=repo).apply().wait("Succeeded", 3600))
+    restore = Restore(cluster, name, ("--type=immediate", f"--set={label}", *limit), repo=repo)
+    tell("restore", _timed(lambda: restore.apply().wait("Succeeded", 3600)))
     cluster.wait_ready()
     # A backup follows each restore, and would share the machine with the next measurement.
-    until("no backup is under way", rested, 1800, cluster.explain, 2)
-    kind = "volume" if repo == "repo1" else "S3"
-    say(f"{kind}, {processes}: backup {saved:.0f} s, restore {restored:.0f} s")
-    times = f"{saved:.0f} and {restored:.0f}"
-    return kind, str(processes), f"{size / saved:.0f}", f"{size / restored:.0f}", times
+    until("no backup is under way", lambda: not _active(cluster), 1800, cluster.explain, 2)
 
 
 def _active(cluster: Cluster) -> bool:

@@ -8,8 +8,8 @@ from itertools import pairwise
 from local import cluster as kubernetes
 from pgoperator import labels
 from tests.bench import baseline
-from tests.bench.place import Place
-from tests.bench.table import say, seconds, table
+from tests.bench.place import Place, Stage
+from tests.bench.table import Row, say, seconds, table
 from tests.support.audit import AuditLog, Entry, by_verb, by_what
 from tests.support.clusters import Cluster, example
 from tests.support.kubectl import Event, Manifest, Watch, condition, is_ready, until
@@ -36,18 +36,20 @@ class Run:
     entries: list[Entry] = field(default_factory=list)
 
 
-def creation(place: Place, runs: int) -> list[Run]:
+def creation(stage: Stage, rows: list[Row], runs: int) -> None:
     """Create and delete the example so often; print phases and requests."""
-    done = []
-    for number in range(runs):
-        done.append(_run(place, number))
-        ready = done[-1].phases.get("ready", float("nan"))
-        say(f"run {number + 1}: {ready:.1f} s, {by_verb(done[-1].entries)} requests of the operator")
-    _print(done)
-    return done
+    done: list[Run] = []
+    try:
+        for number in range(runs):
+            done.append(_run(stage.place()))
+            ready = done[-1].phases.get("ready", float("nan"))
+            say(f"run {number + 1}: {ready:.1f} s, {by_verb(done[-1].entries)} requests of the operator")
+    finally:
+        if done:
+            rows += _print(done)
 
 
-def _run(place: Place, number: int) -> Run:
+def _run(place: Place) -> Run:
     cluster = Cluster(place.kubectl, example(), place.operator)
     cluster.manifest["metadata"]["finalizers"] = ["percona.com/delete-pvc", "percona.com/delete-ssl"]
     namespace, user = place.kubectl.namespace, place.operator.user
@@ -140,7 +142,7 @@ def _streams(manifest: Manifest) -> bool:
     return _label(manifest, labels.ROLE) == labels.ROLE_REPLICA and is_ready(manifest)
 
 
-def _print(runs: Sequence[Run]) -> None:
+def _print(runs: Sequence[Run]) -> list[Row]:
     rows = []
     for phase in PHASES:
         values = [run.phases[phase] for run in runs if phase in run.phases]
@@ -149,16 +151,15 @@ def _print(runs: Sequence[Run]) -> None:
     ready = [run.phases["ready"] for run in runs if "ready" in run.phases]
     counts = [len(run.entries) for run in runs]
     primary = [run.phases["primary labelled"] for run in runs if "primary labelled" in run.phases]
-    figures = [
-        ("apply to ready", seconds(ready), "at most 15 s, every run", baseline.CREATION),
-        ("first primary", seconds(primary), "", baseline.FIRST_PRIMARY),
-        ("API requests", ", ".join(map(str, counts)), "at most 250", baseline.CREATION_REQUESTS),
-        ("CloudNativePG 1.30", "", "", baseline.CNPG_CREATION),
-        ("the work itself", "", "", baseline.LIMITS),
-    ]
-    table("Creation", ("what", "ours", "goal", "the original"), figures)
     say(f"\nrequests of the last run: {by_verb(runs[-1].entries)}\n{by_what(runs[-1].entries)}")
     say(f"\nlongest silences of the operator in the last run: {_silences(runs[-1])}")
+    return [
+        ("creation: apply to ready, s", seconds(ready), "at most 15 s, every run", baseline.CREATION),
+        ("… first primary, s", seconds(primary), "", baseline.FIRST_PRIMARY),
+        ("… API requests", ", ".join(map(str, counts)), "at most 250", baseline.CREATION_REQUESTS),
+        ("… by CloudNativePG 1.30", "", "", baseline.CNPG_CREATION),
+        ("… the work itself", "", "", baseline.LIMITS),
+    ]
 
 
 def _silences(run: Run) -> str:

@@ -1,14 +1,16 @@
 """The longest time without an acknowledged write, seen by a client through pgBouncer, for each fault."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
+from itertools import groupby
 
 from tests.bench import baseline
-from tests.bench.place import Place
-from tests.bench.table import say, seconds, table
+from tests.bench.phases import Phases
+from tests.bench.place import Place, Stage
+from tests.bench.table import Row, say, seconds
 from tests.support import faults
 from tests.support.clusters import Cluster
-from tests.support.workload import Writer
+from tests.support.workload import Report, Writer
 
 STRIKES: dict[str, Callable[[Cluster], None]] = {
     "pod deleted gracefully": faults.delete_pod,
@@ -16,42 +18,51 @@ STRIKES: dict[str, Callable[[Cluster], None]] = {
     "main process killed -9": faults.kill_main_process,
 }
 CUT = "node cut off"
+Blow = Callable[[Place, Cluster], tuple[float, Report]]
+"""Strikes the primary; returns the longest gap, and what the writer saw."""
 
 
-def gaps(place: Place, runs: int, kinds: Sequence[str] = (*STRIKES, CUT)) -> None:
-    """Strike so often in each way; print every gap and every lost row."""
-    cluster = place.cluster()
-    results: dict[str, list[tuple[float, int, int]]] = {}
-    for what in kinds:
-        results[what] = []
+def strikes(stage: Stage, rows: list[Row], what: str, runs: int) -> None:
+    """Strike the primary so often in one way that is over at once."""
+    _repeat(stage, rows, what, runs, lambda place, cluster: _strike(place, cluster, STRIKES[what]))
+
+
+def cuts(stage: Stage, rows: list[Row], runs: int) -> None:
+    """Cut the primary's node off so often, until another primary serves."""
+    _repeat(stage, rows, CUT, runs, _cut)
+
+
+def _repeat(stage: Stage, rows: list[Row], what: str, runs: int, blow: Blow) -> None:
+    place, cluster = stage.place(), stage.cluster()
+    gaps: list[float] = []
+    lost: list[int] = []
+    try:
         for number in range(runs):
-            gap, lost, total = _cut(place, cluster) if what == CUT else _strike(place, cluster, what)
-            results[what].append((gap, lost, total))
-            say(f"{what}, run {number + 1}: {gap:.2f} s, {lost} of {total} acknowledged rows lost")
-    rows = []
-    for what, found in results.items():
-        ours = seconds([gap for gap, _, _ in found])
-        missing = ", ".join(str(lost) for _, lost, _ in found)
-        rows.append((what, ours, missing, baseline.GOALS[what], baseline.GAPS[what]))
-    rows.append(("CloudNativePG 1.30, no pooler", "", "", "", baseline.CNPG_GAPS))
-    head = ("what happens to the primary", "seconds, each run", "rows lost", "goal", "the original")
-    table("Longest time without an acknowledged write", head, rows)
+            gap, report = blow(place, cluster)
+            gaps.append(gap)
+            lost.append(len(report.lost))
+            say(f"run {number + 1}: {gap:.2f} s, {lost[-1]} of {len(report.acknowledged)} rows lost")
+    finally:
+        if gaps:
+            name = f"longest time without a write, {what}, s"
+            rows.append((name, seconds(gaps), baseline.GOALS[what], baseline.GAPS[what]))
+            rows.append(("… acknowledged rows lost", ", ".join(map(str, lost)), "", "not measured"))
 
 
-def _strike(place: Place, cluster: Cluster, what: str) -> tuple[float, int, int]:
+def _strike(place: Place, cluster: Cluster, strike: Callable[[Cluster], None]) -> tuple[float, Report]:
     cluster.wait_ready(180)
     _freshen(cluster)
-    with Writer(place.client(), cluster, "bench") as writer:
+    with Phases(cluster) as phases, Writer(place.client(), cluster, "bench") as writer:
         time.sleep(2)
         since = time.monotonic()
-        STRIKES[what](cluster)
+        strike(cluster)
         time.sleep(1)
         writer.wait_for_writes(since + 1, 120)
         # Also what comes after: an old primary that returns must not interrupt anything.
         cluster.wait_ready(120)
         report = writer.report()
-    say(f"    errors: {report.errors()}")
-    return report.gap(since), len(report.lost), len(report.acknowledged)
+    _tell(phases, report, since)
+    return report.gap(since), report
 
 
 def _freshen(cluster: Cluster) -> None:
@@ -63,16 +74,31 @@ def _freshen(cluster: Cluster) -> None:
         _freshen(cluster)
 
 
-def _cut(place: Place, cluster: Cluster) -> tuple[float, int, int]:
+def _cut(place: Place, cluster: Cluster) -> tuple[float, Report]:
     cluster.wait_ready(180)
     primary = cluster.primary()["spec"]["nodeName"]
     client = place.client(next(node for node in place.nodes if node != primary))
-    with Writer(client, cluster, "bench") as writer:
+    with Phases(cluster) as phases, Writer(client, cluster, "bench") as writer:
         time.sleep(2)
         since = time.monotonic()
         with faults.node_cut_off(cluster):
             writer.wait_for_writes(since + 5, 150)
         cluster.wait_ready(180)
         report = writer.report()
-    say(f"    errors: {report.errors()}")
-    return report.gap(since), len(report.lost), len(report.acknowledged)
+    _tell(phases, report, since)
+    return report.gap(since), report
+
+
+def _tell(phases: Phases, report: Report, since: float) -> None:
+    begin, end = report.longest(since)
+    told = [*phases.between(since, end + 1), *_attempts(report, since), (begin, "last write")]
+    for at, what in sorted([*told, (end, "next write")]):
+        say(f"    {at - since:6.2f}  {what}")
+
+
+def _attempts(report: Report, since: float) -> Iterator[tuple[float, str]]:
+    """Yield what failed: when the first of several alike began, how many there were, until when."""
+    failed = [a for a in report.failed if a.end > since]
+    for text, group in groupby(failed, key=lambda attempt: attempt.result[:90]):
+        alike = list(group)
+        yield alike[0].start, f"{len(alike)} failed until {alike[-1].end - since:.2f}: {text}"

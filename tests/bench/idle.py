@@ -4,8 +4,8 @@ import time
 
 from local import cluster as kubernetes
 from tests.bench import baseline
-from tests.bench.place import Place
-from tests.bench.table import say, table
+from tests.bench.place import Stage
+from tests.bench.table import Row, say
 from tests.support.audit import AuditLog, by_what
 from tests.support.restores import first_backup
 
@@ -13,42 +13,42 @@ SECONDS = 180
 SETTLE = 20
 
 
-def idle(place: Place) -> None:
+def idle(stage: Stage, rows: list[Row]) -> None:
     """Count the operator's requests beside a ready cluster."""
-    cluster = place.cluster()
+    operator, cluster = stage.place().operator, stage.cluster()
     first_backup(cluster)
     time.sleep(SETTLE)
-    cpu = place.operator.cpu_seconds()
+    cpu = operator.cpu_seconds()
     audit = AuditLog(kubernetes.SERVER.audit_log)
     time.sleep(SECONDS)
-    entries = audit.entries(place.operator.user)
+    entries = audit.entries(operator.user)
     execs = sum(e.subresource == "exec" for e in entries)
     writes = sum(e.is_write for e in entries) - execs
-    used = place.operator.cpu_seconds() - cpu
-    rows = [
-        ("writes, leases apart", str(writes), "0", ""),
-        ("execs", str(execs), "0", "36"),
-        ("all requests", str(len(entries)), "", baseline.IDLE_180),
-        ("CPU seconds", f"{used:.2f}", "", ""),
+    used = operator.cpu_seconds() - cpu
+    rows += [
+        (f"idle for {SECONDS} s: writes, leases apart", str(writes), "0", ""),
+        ("… execs", str(execs), "0", "36"),
+        ("… all requests", str(len(entries)), "", baseline.IDLE_180),
+        ("… CPU seconds", f"{used:.2f}", "", ""),
+        *_resident(operator.resident()),
     ]
-    table(f"Idle for {SECONDS} s with one ready cluster", ("what", "ours", "goal", "the original"), rows)
     say(by_what(entries))
-    memory(place, created=True)
     assert cluster.is_ready()
 
 
-def memory(place: Place, *, created: bool = False) -> None:
-    """Print the operator's memory with one cluster."""
-    before = None
-    if not created:
-        before = place.operator.resident()
-        place.cluster()
-        time.sleep(SETTLE)
-    found = place.operator.resident()
-    rows = [
+def memory(stage: Stage, rows: list[Row]) -> None:
+    """Tell the operator's memory without and with one cluster."""
+    stage.leave()
+    operator = stage.place().operator
+    before = operator.resident()
+    stage.cluster()
+    time.sleep(SETTLE)
+    rows.append(("RSS without any cluster, MiB", f"{before['kernel']:.1f}", "", ""))
+    rows += _resident(operator.resident())
+
+
+def _resident(found: dict[str, float]) -> list[Row]:
+    return [
         ("RSS with one cluster, MiB", f"{found['kernel']:.1f}", "at most 110", baseline.MEMORY_ONE),
         ("… by its own metrics", f"{found['metrics']:.1f}", "", ""),
     ]
-    if before is not None:
-        rows.insert(0, ("RSS without any, MiB", f"{before['kernel']:.1f}", "", ""))
-    table("Memory of the operator", ("what", "ours", "goal", "the original"), rows)

@@ -3,8 +3,10 @@
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
 
 from tests.support.clients import Client
 from tests.support.clusters import Cluster, example
@@ -26,13 +28,6 @@ class Place:
         """Start a client on a node."""
         return Client.start(self.kubectl, node or self.nodes[0])
 
-    def cluster(self) -> Cluster:
-        """Create the example and wait for it."""
-        made = Cluster(self.kubectl, example(), self.operator)
-        made.apply()
-        made.wait_ready()
-        return made
-
 
 @contextmanager
 def place(name: str) -> Iterator[Place]:
@@ -43,3 +38,41 @@ def place(name: str) -> Iterator[Place]:
     name = f"bench-{name}-{int(time.time()) % 100000}"
     with temporary_namespace(admin, name) as kubectl, installed(kubectl) as operator:
         yield Place(kubectl, operator, admin.names("nodes"))
+
+
+class Stage:
+    """One place, and one cluster in it, for parts that follow each other; a part that failed leaves it."""
+
+    def __init__(self) -> None:
+        """Begin with none: each part takes what it needs."""
+        self._stack = ExitStack()
+        self._place: Place | None = None
+        self._cluster: Cluster | None = None
+
+    def place(self) -> Place:
+        """Return the place, with or without the cluster."""
+        if self._place is None:
+            self._place = self._stack.enter_context(place("stage"))
+        return self._place
+
+    def cluster(self) -> Cluster:
+        """Return the example, ready and as it is in its file, but for what parts do to it."""
+        here = self.place()
+        if self._cluster is None:
+            self._cluster = Cluster(here.kubectl, example(), here.operator)
+            self._cluster.apply()
+        self._cluster.wait_ready(180)
+        return self._cluster
+
+    def leave(self) -> None:
+        """Remove what is there; the next part begins anew."""
+        self._place = self._cluster = None
+        self._stack.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.leave()

@@ -3,6 +3,10 @@
 import sys
 from collections.abc import Sequence
 
+HEAD = ("what", "ours", "goal", "the original")
+Row = tuple[str, str, str, str]
+"""A figure beside the goal and the original's."""
+
 
 def say(text: str = "") -> None:
     """Write a line at once."""

@@ -5,12 +5,13 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from types import FrameType
 
 from tests.bench.place import place
 from tests.bench.table import say, table
 from tests.chaos.strikes import FAULTS
-from tests.chaos.trial import Trial
+from tests.chaos.trial import Attempts, Trial
 from tests.chaos.verdict import HEAD, Outcome, problems
 
 
@@ -21,21 +22,23 @@ def main() -> int:
     parser.add_argument("faults", nargs="*", metavar="FAULT", help=f"by default all: {names}")
     parser.add_argument("--synchronous", action="store_true", help="a commit waits for a replica")
     parser.add_argument("--rounds", type=int, default=1, help="how often each strikes, default 1")
-    parser.add_argument("--switchovers", type=int, default=20, help="of one round, default 20")
     parser.add_argument(
-        "--minutes", type=float, default=15, help="after which no fault or switchover begins, default 15"
+        "--switchovers", type=int, default=0, help="of one round, default 20, or 8 with --synchronous"
+    )
+    parser.add_argument(
+        "--minutes", type=float, default=13, help="after which no fault or switchover begins, default 13"
     )
     arguments = parser.parse_args()
     if unknown := set(arguments.faults) - set(FAULTS):
         parser.error(f"no such fault: {', '.join(sorted(unknown))}; there are {names}")
+    # After each one Patroni takes two of its rounds until it counts a replica as synchronous again.
+    arguments.switchovers = arguments.switchovers or (8 if arguments.synchronous else 20)
     signal.signal(signal.SIGTERM, _interrupt)  # so that what is broken is healed
     wanted = [name for name in arguments.faults or FAULTS for _ in range(arguments.rounds)]
     outcomes: list[Outcome] = []
     began = time.monotonic()
     try:
-        with place("chaos") as here:
-            trial = Trial.begin(here, arguments.synchronous, arguments.switchovers)
-            _run(trial, wanted, began + arguments.minutes * 60, outcomes)
+        _run(wanted, arguments, began + arguments.minutes * 60, outcomes)
     finally:
         kind = "synchronous" if arguments.synchronous else "asynchronous"
         table(f"Faults under load, {kind} replication", HEAD, [outcome.row() for outcome in outcomes])
@@ -46,13 +49,32 @@ def main() -> int:
     return int(bool(found))
 
 
-def _run(trial: Trial, wanted: Sequence[str], deadline: float, outcomes: list[Outcome]) -> None:
-    for name in wanted:
-        if time.monotonic() > deadline:
-            fault = FAULTS[name]
-            outcomes.append(Outcome(fault.title, fault.planned, trouble="not run: the time was over"))
-            continue
-        outcomes.append(trial.run(name, deadline))
+def _run(
+    wanted: Sequence[str], arguments: argparse.Namespace, deadline: float, outcomes: list[Outcome]
+) -> None:
+    """Strike one cluster, and another one after something has gone wrong with the first."""
+    with ExitStack() as stack:
+        trial: Trial | None = None
+        for name in wanted:
+            fault, attempts = FAULTS[name], Attempts(FAULTS[name].title)
+            if time.monotonic() > deadline:
+                outcomes.append(Outcome(fault.title, fault.planned, trouble="not run: the time was over"))
+                continue
+            trial = trial or attempts.make(lambda: _begin(stack, arguments))
+            outcomes.append(
+                trial.run(name, deadline)
+                if trial
+                else Outcome(fault.title, fault.planned, trouble=attempts.trouble)
+            )
+            say(" | ".join(outcomes[-1].row()))
+            if outcomes[-1].trouble:
+                trial = None
+                attempts.make(stack.close)
+
+
+def _begin(stack: ExitStack, arguments: argparse.Namespace) -> Trial:
+    here = stack.enter_context(place("chaos"))
+    return Trial.begin(here, arguments.synchronous, arguments.switchovers)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
+from tests.bench.table import say
 from tests.chaos.load import Load
 from tests.support import faults
 from tests.support.clusters import Cluster
@@ -85,11 +86,14 @@ def _switch(scene: Scene) -> None:
     for number in range(scene.switchovers):
         late = time.monotonic() > scene.deadline
         assert not late, f"{number} of {scene.switchovers} were carried out when the time was over"
-        old, value = cluster.primary_name(), f"{time.monotonic_ns()}"
+        old, value, began = cluster.primary_name(), f"{time.monotonic_ns()}", time.monotonic()
         ask(cluster, value)
         _await_answer(cluster, value, f"switchover {number + 1}")
+        answer = time.monotonic() - began
         assert cluster.primary_name() != old, cluster.condition("Switchover").get("message", "no reason told")
         cluster.wait_ready(120)
+        ready = time.monotonic() - began
+        say(f"switchover {number + 1}: carried out after {answer:.1f} s, all serve after {ready:.1f} s")
 
 
 FAULTS = {

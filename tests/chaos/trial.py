@@ -1,18 +1,21 @@
 """One fault from beginning to end: a whole cluster, load, the fault, recovery, the judgement."""
 
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
-from local.console import LocalError
 from tests.bench.place import Place
 from tests.bench.table import say
-from tests.chaos.load import load
+from tests.chaos.load import Load, load
 from tests.chaos.pgbench import pgbench
 from tests.chaos.strikes import FAULTS, Scene
 from tests.chaos.verdict import Outcome
 from tests.support.clusters import Cluster, example
-from tests.support.kubectl import KubectlError, until
+from tests.support.kubectl import until
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -52,38 +55,55 @@ class Trial:
         return int(self.cluster.psql(query)) >= 1
 
     def run(self, name: str, deadline: float) -> Outcome:
-        """Strike once; what goes wrong becomes part of the outcome."""
+        """Strike once; what goes wrong becomes part of the outcome, and takes nothing else from it."""
         fault = FAULTS[name]
         title = f"{self.switchovers} {fault.title}" if name == "switchovers" else fault.title
-        history, since, aborted, trouble = None, 0.0, 0, ""
+        attempts = Attempts(title)
+        outcome = Outcome(title, fault.planned)
+        with ExitStack() as stack:
+            if (running := attempts.make(lambda: self._load(stack, name, fault.patience))) is None:
+                return replace(outcome, trouble=attempts.trouble)
+            bench = None
+            if fault.planned:
+                client = running.appenders[0].client
+                bench = attempts.make(lambda: stack.enter_context(pgbench(client, self.cluster)))
+            since = time.monotonic()
+            scene = Scene(self.cluster, self.place.operator, running, self.switchovers, deadline)
+            attempts.make(lambda: fault.strike(scene))
+            attempts.make(lambda: running.wait_for_writes(time.monotonic(), 120))
+            # Also what comes after: an old primary that returns must not interrupt or lose anything.
+            attempts.make(lambda: self.cluster.wait_ready(180))
+            transactions, aborted = (bench and attempts.make(bench.figures)) or (0, 0)
+            if bench is not None:
+                say(f"{title}: pgbench: about {transactions} transactions, {aborted} clients lost one")
+            if (history := attempts.make(running.history)) is not None:
+                say(f"{title}: errors through pgBouncer: {history.errors()}")
+        return replace(outcome, history=history, since=since, aborted=aborted, trouble=attempts.trouble)
+
+    def _load(self, stack: ExitStack, name: str, patience: float) -> Load:
+        """Have clients write into a whole cluster, one of them beside the primary."""
+        self.whole()
+        home = self.cluster.primary()["spec"]["nodeName"]
+        away = next(node for node in self.place.nodes if node != home)
+        clients = [self.place.client(away), self.place.client(home)]
+        table = f"{name}_{int(time.monotonic())}"
+        return stack.enter_context(load(self.cluster, table, clients, patience))
+
+
+@dataclass
+class Attempts:
+    """What is tried although something before it went wrong; what goes wrong is told at once."""
+
+    title: str
+    trouble: str = ""
+    """The first line of each failure."""
+
+    def make(self, act: Callable[[], T]) -> T | None:
+        """Try; None when it fails."""
         try:
-            self.whole()
-            with ExitStack() as stack:
-                home = self.cluster.primary()["spec"]["nodeName"]
-                away = next(node for node in self.place.nodes if node != home)
-                clients = [self.place.client(away), self.place.client(home)]
-                running = stack.enter_context(
-                    load(self.cluster, f"{name}_{int(time.monotonic())}", clients, fault.patience)
-                )
-                bench = stack.enter_context(pgbench(clients[0], self.cluster)) if fault.planned else None
-                since = time.monotonic()
-                try:
-                    fault.strike(
-                        Scene(self.cluster, self.place.operator, running, self.switchovers, deadline)
-                    )
-                    running.wait_for_writes(time.monotonic(), 120)
-                except (AssertionError, KubectlError, LocalError) as error:
-                    trouble = str(error)
-                # Also what comes after: an old primary that returns must not interrupt or lose anything.
-                self.cluster.wait_ready(180)
-                if bench is not None:
-                    transactions, aborted = bench.figures()
-                    say(f"pgbench: about {transactions} transactions, {aborted} clients lost one")
-                history = running.history()
-        except (AssertionError, KubectlError, LocalError) as error:
-            trouble = "\n".join(filter(None, (trouble, str(error))))
-        if trouble:
-            say(f"{title}: {trouble}")
-        if history is not None:
-            say(f"{title}: errors through pgBouncer: {history.errors()}")
-        return Outcome(title, fault.planned, history, since, aborted, trouble)
+            return act()
+        except Exception as error:  # noqa: BLE001 - whatever it is: one fault must not cost the others' rows
+            say(f"{self.title}: {type(error).__name__}: {error}")
+            first = str(error).partition("\n")[0] or type(error).__name__
+            self.trouble = "; ".join(filter(None, (self.trouble, first)))
+            return None

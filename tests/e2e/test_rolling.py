@@ -132,6 +132,25 @@ def test_a_switchover_on_request(cluster: Cluster, client: Client) -> None:
     assert cluster.primary_name() == target
 
 
+def test_a_failover_on_request_goes_to_its_target_once(cluster: Cluster, client: Client) -> None:
+    target, other = (str(pod["metadata"]["name"]) for pod in cluster.replicas())
+    with Writer(client, cluster, "failover", 30) as writer:
+        began = time.monotonic()
+        ask(cluster, "failover", type="Failover", targetInstance=target.removesuffix("-0"))
+        until("it is carried out", lambda: answered(cluster) == "failover", 120, cluster.explain)
+        assert cluster.condition("Switchover")["status"] == "True"
+        assert cluster.primary_name() == target
+        cluster.wait_ready(120)
+        writer.wait_for_writes(time.monotonic(), 60)
+        # Nobody has clients wait for it: it must also work where the primary does not answer.
+        tell(writer.report().describe("a failover on request", began))
+    timelines = {member["TL"] for member in cluster.patronictl()}
+    ask(cluster, "failover", type="Failover", targetInstance=other.removesuffix("-0"))
+    cluster.wait_ready(60)
+    assert cluster.primary_name() == target
+    assert {member["TL"] for member in cluster.patronictl()} == timelines
+
+
 def test_a_transaction_that_does_not_end_keeps_the_primary(cluster: Cluster, client: Client) -> None:
     uri = cluster.credentials()["pgbouncer-uri"]
     primary = cluster.primary_name()

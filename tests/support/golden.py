@@ -1,6 +1,6 @@
 """Manifests as YAML files under `tests/golden`: what a step makes is read there, a change shows as a diff.
 
-`pytest --update-golden` writes the files anew.
+`pytest --update-golden` writes the files anew, but for frozen ones.
 """
 
 import difflib
@@ -15,6 +15,7 @@ from pgoperator.kube.manifest import Manifest
 
 DIRECTORY = Path(__file__).parents[1] / "golden"
 OPTION = "--update-golden"
+DECISION = "docs/decisions/0055-templates-are-frozen.md"
 
 _updating = False
 
@@ -35,7 +36,14 @@ def assert_golden(manifests: Iterable[Manifest], name: str) -> None:
     compare(render(manifests), DIRECTORY / f"{name}.yaml", update=_updating)
 
 
-def compare(text: str, path: Path, *, update: bool) -> None:
+def assert_frozen(manifests: Iterable[Manifest], name: str) -> None:
+    """Compare with a file that the option writes once, and never again."""
+    path = DIRECTORY / f"{name}.yaml"
+    hint = f"clusters with this crVersion would restart: read {DECISION}"
+    compare(render(manifests), path, update=_updating and not path.exists(), hint=hint)
+
+
+def compare(text: str, path: Path, *, update: bool, hint: str = f"if this is meant: pytest {OPTION}") -> None:
     """Compare a text with a file, or write the file."""
     if update:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -48,7 +56,7 @@ def compare(text: str, path: Path, *, update: bool) -> None:
         diff = difflib.unified_diff(
             stored.splitlines(), text.splitlines(), str(path), "now", lineterm="", n=4
         )
-        pytest.fail("\n".join([*diff, f"if this is meant: pytest {OPTION}"]), pytrace=False)
+        pytest.fail("\n".join([*diff, hint]), pytrace=False)
 
 
 def render(manifests: Iterable[Manifest]) -> str:

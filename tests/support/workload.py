@@ -55,8 +55,14 @@ class Report:
 
     def gap(self, start: float = 0.0, end: float = float("inf")) -> float:
         """Return the longest time without a confirmation that touches the time from `start` to `end`."""
-        times = [a.end for a in self.acknowledged]
-        return max((b - a for a, b in pairwise(times) if b >= start and a <= end), default=0.0)
+        first, last = self.longest(start, end)
+        return last - first
+
+    def longest(self, start: float = 0.0, end: float = float("inf")) -> tuple[float, float]:
+        """Return when that time began and ended."""
+        pairs = pairwise(a.end for a in self.acknowledged)
+        touching = [(a, b) for a, b in pairs if b >= start and a <= end]
+        return max(touching, key=lambda pair: pair[1] - pair[0], default=(start, start))
 
     def errors(self) -> str:
         """Return the three most frequent errors."""

@@ -36,3 +36,13 @@ def test_order_and_sharing_do_not_matter() -> None:
 
 def test_texts_of_several_lines_stay_readable() -> None:
     assert "text: |\n    a\n    b\n" in golden.render([ONE])
+
+
+def test_a_frozen_file_is_written_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(golden, "DIRECTORY", tmp_path)
+    monkeypatch.setattr(golden, "_updating", True)
+    golden.assert_frozen([ONE], "frozen/1.0.0/one")
+    golden.assert_frozen([ONE], "frozen/1.0.0/one")
+    with pytest.raises(pytest.fail.Exception, match="would restart"):
+        golden.assert_frozen([ONE | {"data": {}}], "frozen/1.0.0/one")
+    golden.assert_golden([ONE | {"data": {}}], "frozen/1.0.0/one")

@@ -5,6 +5,7 @@ import pytest
 from tests.chaos.history import Append, History
 from tests.chaos.load import parse
 from tests.chaos.pgbench import figures
+from tests.chaos.trial import Attempts
 from tests.chaos.verdict import HEAD, Outcome, explain
 
 KEPT = Append("pooled-0", 1, 1.0, 1.1, "", "10.0.0.1", 1)
@@ -76,3 +77,15 @@ pgbench: error: client 3 aborted in command 4 (SQL) of script 0; perhaps the bac
 progress: 2.0 s, 50.5 tps, lat 5.1 ms stddev 1.0, 0 failed, lag 0.4 ms
 """
     assert figures(text) == (150, 2)
+
+
+def test_one_failure_keeps_nothing_after_it_from_being_tried() -> None:
+    attempts = Attempts("x")
+
+    def fail() -> None:
+        raise ValueError("this way\nand in detail")
+
+    assert attempts.make(fail) is None
+    assert attempts.make(lambda: 1) == 1
+    assert attempts.make(lambda: {"a": 1}["b"]) is None
+    assert attempts.trouble == """this way; 'b'"""

@@ -89,7 +89,7 @@ def test_no_file_is_left_over() -> None:
     found = {
         str(path.relative_to(golden.DIRECTORY).with_suffix("")) for path in golden.DIRECTORY.rglob("*.yaml")
     }
-    own = ("charts/", "pgbackup/", "adoption/")
+    own = ("charts/", "pgbackup/", "adoption/", "frozen/")
     assert {name for name in found if not name.startswith(own)} == wanted
 
 
