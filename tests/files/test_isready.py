@@ -1,22 +1,11 @@
 """`isready.sh` before a `pg_isready` that answers as it is told."""
 
-import os
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 
 from reconcilers import files
-
-
-def is_postgres_here(folder: Path) -> bool:
-    """Tell whether a process is called so, and is in no container."""
-    try:
-        name, space = (folder / "comm").read_text(), (folder / "ns/mnt").stat()
-    except OSError:
-        return False
-    return name == "postgres\n" and os.path.samestat(space, Path("/proc/self/ns/mnt").stat())
 
 
 @pytest.fixture
@@ -33,22 +22,22 @@ def starting(tmp_path):
         program = tmp_path / folder / "pg_isready"
         program.write_text(text)
         program.chmod(0o755)
-    server = shutil.copy(shutil.which("sleep") or "/bin/sleep", tmp_path / "bin/postgres")
+    server = shutil.copy(shutil.which("bash") or "/bin/bash", tmp_path / "bin/postgres")
 
     def ask(*words: int, running: bool = True) -> tuple[int, str, int]:
+        asked.unlink(missing_ok=True)
         answers.write_text("".join(f"{word}\n" for word in words))
-        process = subprocess.Popen([server, "1000"]) if running else None
+        data = str(tmp_path if running else tmp_path / "other")
+        process = subprocess.Popen([server, "-c", "read -r", "-", "-D", data], stdin=subprocess.PIPE)
         done = subprocess.run(
             [tmp_path / "first/pg_isready", "-p", "5432"],
-            env={"PATH": f"{tmp_path}/first:{tmp_path}/bin:/usr/bin:/bin"},
+            env={"PGDATA": str(tmp_path), "PATH": f"{tmp_path}/first:{tmp_path}/bin:/usr/bin:/bin"},
             capture_output=True,
             text=True,
             check=False,
             timeout=60,
         )
-        if process:
-            process.kill()
-            process.wait()
+        process.communicate()
         return done.returncode, done.stdout, asked.read_text().count("-p 5432\n")
 
     return ask
@@ -60,10 +49,8 @@ def test_a_ready_server_is_told_at_once(starting, word):
 
 
 def test_a_server_that_becomes_ready_is_told_as_soon_as_it_is(starting):
-    status, told, _ = starting(2, 1, 0)
-    assert (status, told) in {(0, "said 0\n"), (1, "said 1\n")}, (
-        "the second, where one question takes so long"
-    )
+    """On a machine where one question takes a second, "no" may be the answer; so there are some attempts."""
+    assert (0, "said 0\n", 3) in [starting(2, 1, 0) for _ in range(10)]
 
 
 @pytest.mark.parametrize("word", [1, 2])
@@ -73,6 +60,4 @@ def test_a_server_that_does_not_become_ready_is_told_soon(starting, word):
 
 
 def test_without_a_server_the_answer_is_given_at_once(starting):
-    if any(is_postgres_here(folder) for folder in Path("/proc").glob("[0-9]*")):
-        pytest.skip("a PostgreSQL of somebody else runs here")
     assert starting(2, 0, running=False) == (2, "said 2\n", 1)
