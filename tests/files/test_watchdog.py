@@ -36,13 +36,13 @@ def is_alive(pid: int) -> bool:
 
 
 class Server:
-    """A first process called as it is given, and two others in groups of their own, as PostgreSQL's are."""
+    """A first process called as it is given, and two others in sessions of their own, as PostgreSQL's are."""
 
     def __init__(self, data: Path, name: str = "postgres", folder: Path | None = None) -> None:
         program = data.parent / name
         if not program.exists():
             shutil.copy(shutil.which("bash") or "/bin/bash", program)
-        script = "set -m; sleep 1000 & sleep 1000 & wait"
+        script = "setsid sleep 1000 & setsid sleep 1000 & wait"
         self.process = subprocess.Popen([program, "-c", script], cwd=folder or data)
         self.pid = self.process.pid
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children")
@@ -167,16 +167,13 @@ def test_once_it_is_too_late_a_server_that_starts_is_killed_as_well(watchdog):
 
 
 def test_patroni_may_start_a_server_again_when_it_has_renewed_the_lease(watchdog):
-    watchdog.server()
-    watchdog.arm(1)
-    watchdog.servers[0].wait_killed()
+    former = watchdog.server()
+    watchdog.arm(6)
+    former.wait_killed()
     watchdog.say("1")
-    watchdog.arm(3600)
-    time.sleep(1)
     server = watchdog.server()
-    time.sleep(2)
+    time.sleep(3)
     server.assert_runs()
-    watchdog.arm(1)
     server.wait_killed()
 
 
