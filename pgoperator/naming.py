@@ -45,6 +45,7 @@ SCRIPTS_PATH = "/opt/pgoperator"
 TLS_PATH = "/pgconf/tls"
 PATRONI_PATH = "/etc/patroni"
 SOCKET_PATH = "/tmp/postgres"  # noqa: S108 - a path inside the pod's own emptyDir
+WATCHDOG_PIPE = f"{SOCKET_PATH}.watchdog"
 DATA_PATH = "/pgdata"
 WAL_PATH = "/pgwal"
 TABLESPACES_PATH = "/tablespaces"

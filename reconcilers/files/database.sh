@@ -69,12 +69,21 @@ if [ -e "$volume/sleep-forever" ]; then
     exit 0
 fi
 
-# Patroni finds our own `postgres` first, which leaves out libraries that the image lacks.
+# Patroni finds our own `postgres` first, which leaves out libraries that the image lacks, and our own `pg_isready`,
+# which answers as soon as a server has started.
 if [ -r "$here/postgres.sh" ]; then
     mkdir -p "$PGHOST.bin"
     ln -sf "$here/postgres.sh" "$PGHOST.bin/postgres"
+    ln -sf "$here/isready.sh" "$PGHOST.bin/pg_isready"
     PATH=$PGHOST.bin:$PATH
 fi
+
+# Patroni's watchdog reads a pipe, a new one each time, because a former watchdog may still read the former one. We
+# hold it open, too: so Patroni never waits for a reader, and the watchdog sees its end only when we have ended.
+rm -f "$PGHOST.watchdog"
+mkfifo -m 0600 "$PGHOST.watchdog" || die "no named pipe can be made: $PGHOST.watchdog"
+exec {watchdog}<>"$PGHOST.watchdog"
+bash "$here/watchdog.sh" <"$PGHOST.watchdog" {watchdog}>&- &
 
 # shellcheck source=reconcilers/files/account.sh
 if [ -r "$here/account.sh" ]; then . "$here/account.sh"; fi

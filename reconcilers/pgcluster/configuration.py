@@ -91,10 +91,23 @@ def cluster_yaml(view: View) -> str:
             "verify_client": "optional",
         },
         "ctl": {"cacert": _REST_AUTHORITY, "certfile": _REST_CERTIFICATE, "insecure": False},
-        "watchdog": {"mode": "off"},
+        "watchdog": _watchdog(view),
         "bootstrap": {"dcs": dynamic_configuration(view)},
     }
     return HEADER + yaml.safe_dump(document, sort_keys=True)
+
+
+def _watchdog(view: View) -> dict[str, Any]:
+    """Who stops PostgreSQL before the lease ends when Patroni cannot (`watchdog.sh`).
+
+    The section of the file hides that of the dynamic configuration, so what the user wants is put in here.
+    """
+    user = view.cluster.spec.patroni.dynamic_configuration
+    # When the API server has not answered for so long, failsafe mode needs time to ask the members.
+    retry = user.get("retry_timeout")
+    margin = min(5, max(1, retry // 2)) if isinstance(retry, int) else 5
+    ours = {"mode": "automatic", "driver": "testing", "device": naming.WATCHDOG_PIPE}
+    return ours | {"safety_margin": margin} | _section(user, "watchdog", "watchdog")
 
 
 def _replica_methods(view: View) -> list[str]:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -433,6 +434,20 @@ def test_database_sleeps_as_long_as_the_file_is_there(container):
     )
     done = container.run("database.sh")
     assert (done.returncode, done.stdout) == (0, "3\n3\n")
+
+
+def test_database_has_a_watchdog_that_patroni_reaches_and_that_ends_with_it(container):
+    """A Patroni that ends without a farewell leaves no primary behind."""
+    container.data.mkdir()
+    (container.root / "real").mkdir()
+    program = Path(shutil.copy(shutil.which("sleep") or "/bin/sleep", container.root / "real/postgres"))
+    server = subprocess.Popen([program, "1000"], cwd=container.data)
+    (container.data / "postmaster.pid").write_text(f"{server.pid}\n")
+    container.program("patroni", '[ -p "$PGHOST.watchdog" ] && echo Ctimeout=3600 >"$PGHOST.watchdog"')
+    done = container.run("database.sh")
+    assert done.returncode == 0, done.stderr
+    assert server.wait(timeout=30) == -signal.SIGKILL
+    assert f"killing PostgreSQL ({server.pid})" in done.stderr
 
 
 @pytest.fixture

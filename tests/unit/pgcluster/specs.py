@@ -231,6 +231,8 @@ VARIANTS: dict[str, Spec] = {
             "syncPeriodSeconds": 5,
             "dynamicConfiguration": {
                 "synchronous_mode": True,
+                "retry_timeout": 5,
+                "watchdog": {"mode": False},
                 "postgresql": {
                     "use_slots": True,
                     "parameters": {"work_mem": "8MB", "max_connections": 50, "shared_preload_libraries": "x"},
