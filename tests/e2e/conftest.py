@@ -25,6 +25,7 @@ _numbers = count(1)
 FAULTS = {
     "test_backup",
     "test_backup_faults",
+    "test_exporters",
     "test_extensions",
     "test_faults",
     "test_faults_synchronous",
