@@ -138,9 +138,8 @@ def test_another_token_restarts_the_pod_once(watched: Cluster) -> None:
     watched.kubectl.apply(secret(PMM_SERVER_TOKEN="another"))
     now = restarted(watched, before)
     assert digest(now) != digest(before)
-    assert digest(now) == digest(watched.kubectl.get("statefulset", name)["spec"]["template"])
-    revisions = watched.kubectl.get("statefulset", name)["status"]
-    assert revisions["currentRevision"] == revisions["updateRevision"]
+    newest = watched.kubectl.get("statefulset", name)["status"]["updateRevision"]
+    assert now["metadata"]["labels"]["controller-revision-hash"] == newest
     assert watched.primary()["metadata"]["uid"] == now["metadata"]["uid"]
 
 
