@@ -20,6 +20,7 @@ POSTGRES = f"{PREFIX}/postgres:{POSTGRES_MAJOR}"
 PGBOUNCER_IMAGE = f"{PREFIX}/pgbouncer:{PGBOUNCER}"
 OPERATOR = f"{PREFIX}/operator:dev"
 PYTHON = f"{PREFIX}/python:local"
+EXPORTERS = f"{PREFIX}/exporters:local"
 
 # A build of its own: buildah's images of this project are not mixed with those of the person's other work.
 _BUILDAH = ("buildah", "--root", CACHE / "containers" / "storage", "--runroot", CACHE / "containers" / "run")
@@ -63,6 +64,7 @@ ALL = {
         Image(PYTHON, "images/python/Dockerfile", on_nodes=False),
         Image(PGBOUNCER_IMAGE, "images/pgbouncer/Dockerfile"),
         Image(POSTGRES, "images/postgres/Dockerfile"),
+        Image(EXPORTERS, "images/exporters/Dockerfile"),
         Image(
             OPERATOR,
             "Dockerfile",

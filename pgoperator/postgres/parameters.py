@@ -14,6 +14,8 @@ SOCKET_DIRECTORY = "/tmp/postgres"  # noqa: S108 - an emptyDir of the pod, and p
 DEFAULTS: Mapping[str, Value] = {
     "archive_timeout": "60s",
     "jit": "off",
+    # PostgreSQL's own and the image's. Patroni leaves it out where the server is too old to have such a list.
+    "output_plugin_libraries": "pgoutput, test_decoding, wal2json",
     "password_encryption": "scram-sha-256",
     "wal_level": "logical",
 }

@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 import yaml
 
+from pgoperator import __version__
 from pgoperator.api import PGCluster
 from pgoperator.api.ignored import ignored_fields
 from pgoperator.install import rbac
-from pgoperator.install.deployment import deployment
+from pgoperator.install.deployment import IMAGE, deployment
 from pgoperator.kube.manifest import Manifest
 from tests.support.golden import assert_golden
 from tests.support.helm import CHARTS, HelmError, helm, render
@@ -23,6 +24,11 @@ NAME = "my-pg-operator"
 
 def of_kind(kind: str, manifests: Iterable[Manifest]) -> list[Manifest]:
     return [manifest for manifest in manifests if manifest["kind"] == kind]
+
+
+def of_operator(values: Manifest | None = None) -> list[Manifest]:
+    """What the chart of the operator makes with the image that the manifests name."""
+    return render(OPERATOR, {"image": IMAGE} | (values or {}))
 
 
 def plain(node: Any) -> Any:
@@ -44,13 +50,22 @@ def test_lint(chart: str) -> None:
 
 @pytest.mark.parametrize("cluster_wide", [False, True])
 def test_the_operator_is_that_of_the_manifests(cluster_wide: bool) -> None:
-    [ours] = of_kind("Deployment", render(OPERATOR, {"watchAllNamespaces": cluster_wide}))
+    [ours] = of_kind("Deployment", of_operator({"watchAllNamespaces": cluster_wide}))
     assert ours["metadata"].pop("namespace") == "databases"
     assert plain(ours) == plain(deployment(cluster_wide=cluster_wide))
 
 
+def test_an_image_is_named_by_its_repository_or_as_a_whole() -> None:
+    for values, image in (
+        ({"operatorImageRepository": "example.com/operator"}, f"example.com/operator:{__version__}"),
+        ({"operatorImageRepository": "example.com/operator", "image": "mine:1"}, "mine:1"),
+    ):
+        [operator] = of_kind("Deployment", render(OPERATOR, values))
+        assert operator["spec"]["template"]["spec"]["containers"][0]["image"] == image
+
+
 def test_the_rights_are_those_of_the_manifests() -> None:
-    namespaced, everywhere = render(OPERATOR), render(OPERATOR, {"watchAllNamespaces": True})
+    namespaced, everywhere = of_operator(), of_operator({"watchAllNamespaces": True})
     [role] = of_kind("Role", namespaced)
     assert role["rules"] == rbac.role(cluster_wide=False)["rules"]
     [cluster_role] = of_kind("ClusterRole", everywhere)
@@ -59,7 +74,7 @@ def test_the_rights_are_those_of_the_manifests() -> None:
 
 
 def test_a_certificate_for_the_metrics_is_mounted_and_the_right_to_ask_comes_with_it() -> None:
-    manifests = render(OPERATOR, {"metrics": {"certSecret": "metrics-tls"}})
+    manifests = of_operator({"metrics": {"certSecret": "metrics-tls"}})
     pod = of_kind("Deployment", manifests)[0]["spec"]["template"]["spec"]
     [container], [volume] = pod["containers"], pod["volumes"]
     [mount] = container["volumeMounts"]
@@ -73,7 +88,7 @@ def test_a_certificate_for_the_metrics_is_mounted_and_the_right_to_ask_comes_wit
 
 
 def test_watched_namespaces_get_a_role_each_and_the_own_one_only_the_lease() -> None:
-    manifests = render(OPERATOR, {"watchNamespace": "one, two"})
+    manifests = of_operator({"watchNamespace": "one, two"})
     roles = {role["metadata"]["namespace"]: role["rules"] for role in of_kind("Role", manifests)}
     full = rbac.role(cluster_wide=False)["rules"]
     assert roles.keys() == {"one", "two", "databases"}
@@ -111,7 +126,7 @@ def test_watched_namespaces_get_a_role_each_and_the_own_one_only_the_lease() -> 
     ],
 )
 def test_golden_operator(golden: str, values: Manifest) -> None:
-    assert_golden(render(OPERATOR, values), f"charts/pg-operator-{golden}")
+    assert_golden(of_operator(values), f"charts/pg-operator-{golden}")
 
 
 @pytest.mark.parametrize(("golden", "values"), [("default", {}), ("original", VALUES)])
@@ -167,6 +182,7 @@ def test_every_field_of_the_spec_can_be_set() -> None:
         (OPERATOR, {"relatedImages": {"POSTGRES_17": "x"}}, "POSTGRES_17"),
         (OPERATOR, {"watchNamespace": "A b"}, "watchNamespace"),
         (OPERATOR, {"metrics": {"certsecret": "x"}}, "certsecret"),
+        (OPERATOR, {}, "the operator's image is not published yet"),
     ],
 )
 def test_a_wrong_value_is_rejected_by_name(chart: str, values: Manifest, said: str) -> None:

@@ -1,5 +1,6 @@
 """Extensions: switched on and off in every database, and what happens when the image lacks one."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -77,13 +78,30 @@ def test_they_work(extended: Cluster) -> None:
     assert extended.psql("SELECT '[1,2]'::vector <-> '[1,4]'::vector", database=NAME) == "2"
     assert extended.psql("SELECT cron.schedule('nightly', '0 3 * * *', 'SELECT 1') > 0") == "t"
     assert extended.psql("SELECT count(*) FROM repack.tables", database=NAME) == "0"
-    # Recent minor versions take output plugins from a list only, which Patroni does not know yet.
-    allow = "ALTER SYSTEM SET output_plugin_libraries = pgoutput, wal2json"
-    known = "FROM pg_settings WHERE name = 'output_plugin_libraries'"
-    extended.psql(f"SELECT '{allow}' {known} \\gexec\nSELECT pg_reload_conf()")
-    slot = "SELECT pg_sleep(1); SELECT slot_name FROM pg_create_logical_replication_slot('s', 'wal2json'); "
-    assert extended.psql(slot + "SELECT pg_drop_replication_slot('s')").split()[0] == "s"
     assert extended.psql("SET jit = on; SELECT pg_jit_available()") == "t"
+
+
+def test_what_is_done_is_audited(extended: Cluster) -> None:
+    extended.psql("SET pgaudit.log = 'ddl'; CREATE TABLE audited ()", database=NAME)
+    log = lambda: extended.kubectl.logs(extended.primary_name(), "--container=database", "--tail=200")  # noqa: E731
+    until("it is in the log", lambda: "AUDIT: SESSION,1,1,DDL,CREATE TABLE" in log(), 60, log)
+
+
+def test_one_becomes_another_user(extended: Cluster) -> None:
+    become = f"SELECT set_user('{NAME}'); SELECT current_user; SELECT reset_user(); SELECT current_user"
+    assert extended.psql(become, database=NAME).splitlines() == ["OK", NAME, "OK", "postgres"]
+
+
+def test_a_change_is_read_by_wal2json(extended: Cluster) -> None:
+    extended.psql("SELECT pg_create_logical_replication_slot('changes', 'wal2json')", database=NAME)
+    try:
+        extended.psql("CREATE TABLE told AS SELECT 'a change' AS text", database=NAME)
+        read = "SELECT data FROM pg_logical_slot_get_changes('changes', NULL, NULL, 'format-version', '2')"
+        found = [json.loads(line) for line in extended.psql(read, database=NAME).splitlines()]
+        columns = [change["columns"] for change in found if change.get("table") == "told"]
+        assert columns == [[{"name": "text", "type": "text", "value": "a change"}]]
+    finally:
+        extended.psql("SELECT pg_drop_replication_slot('changes')", database=NAME)
 
 
 def test_another_one_is_there_after_the_restart_that_it_needs(extended: Cluster) -> None:

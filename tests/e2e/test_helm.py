@@ -9,11 +9,12 @@ import pytest
 import yaml
 
 from local import images
+from local.cluster import nodes_of_state
 from local.versions import POSTGRES_MAJOR
 from pgoperator.api import GROUP
 from tests.support.clusters import KIND, Cluster, small
-from tests.support.helm import CHARTS, helm
-from tests.support.kubectl import Kubectl, KubectlError, condition, until
+from tests.support.helm import CHARTS, HelmError, helm
+from tests.support.kubectl import Kubectl, KubectlError, condition, is_ready, until
 from tests.support.namespaces import empty, temporary_namespace
 from tests.support.operators import product_images
 
@@ -95,6 +96,29 @@ def settled(cluster: Cluster, work_mem: str) -> None:
     assert patroni["dynamicConfiguration"]["postgresql"]["parameters"]["work_mem"] == work_mem
 
 
+@pytest.fixture(scope="module")
+def next_image() -> Iterator[str]:
+    """The operator's image under another name, on every node."""
+    name, nodes = f"{images.OPERATOR}-next-{os.getpid()}", nodes_of_state()
+    for node in nodes:
+        node.containerd.ctr("images", "tag", images.OPERATOR, name)
+    yield name
+    for node in nodes:
+        node.containerd.ctr("images", "remove", name)
+
+
+def upgrade(run: Helm, *values: str, wait: tuple[str, ...] = WAIT) -> None:
+    given = [f"--set={value}" for value in values]
+    run("upgrade", OPERATOR, CHARTS / "pg-operator", "--reset-then-reuse-values", *given, *wait)
+
+
+def running(kubectl: Kubectl) -> str:
+    """The image of the operator's one pod that is ready."""
+    pods = kubectl.items("pods", f"app.kubernetes.io/instance={OPERATOR}")
+    [pod] = [pod for pod in pods if is_ready(pod)]
+    return str(pod["spec"]["containers"][0]["image"])
+
+
 def test_a_change_and_back(run: Helm, cluster: Cluster) -> None:
     settled(cluster, "5MB")
     assert condition(cluster.cr(), "FieldsIgnored").get("status") != "True"
@@ -107,7 +131,7 @@ def test_a_change_and_back(run: Helm, cluster: Cluster) -> None:
 
 
 def test_the_operator_is_upgraded_and_no_database_restarts(
-    run: Helm, kubectl: Kubectl, cluster: Cluster, operator: str
+    run: Helm, kubectl: Kubectl, cluster: Cluster, operator: str, next_image: str
 ) -> None:
     before = cluster.restarts()
 
@@ -115,17 +139,23 @@ def test_the_operator_is_upgraded_and_no_database_restarts(
         [container] = kubectl.get("deployment", operator)["spec"]["template"]["spec"]["containers"]
         return str(next(e["value"] for e in container["env"] if e["name"] == "LOG_LEVEL"))
 
-    run(
-        "upgrade",
-        OPERATOR,
-        CHARTS / "pg-operator",
-        "--reset-then-reuse-values",
-        "--set=logLevel=DEBUG",
-        *WAIT,
-    )
-    assert level() == "DEBUG"
+    upgrade(run, "logLevel=DEBUG", f"image={next_image}")
+    assert (level(), running(kubectl)) == ("DEBUG", next_image)
     run("rollback", OPERATOR, "1", *WAIT)
-    assert level() == "INFO"
+    assert (level(), running(kubectl)) == ("INFO", images.OPERATOR)
+    cluster.wait_ready()
+    assert cluster.restarts() == before
+
+
+def test_an_upgrade_to_an_image_that_is_not_there_is_rolled_back(
+    run: Helm, kubectl: Kubectl, cluster: Cluster, operator: str
+) -> None:
+    before = cluster.restarts()
+    with pytest.raises(HelmError, match=r"not ready|context deadline exceeded"):
+        upgrade(run, f"image={images.OPERATOR}-absent", wait=("--wait", "--timeout=15s"))
+    assert cluster.psql("SELECT 1") == "1"
+    run("rollback", OPERATOR, "1", *WAIT)
+    assert running(kubectl) == images.OPERATOR
     cluster.wait_ready()
     assert cluster.restarts() == before
 
@@ -153,7 +183,8 @@ def test_watching_another_namespace_needs_no_more_here_than_a_lease(
 
 def test_everywhere(run: Helm, kubectl: Kubectl) -> None:
     """Its rights only, without a pod: it would meddle with everybody's clusters."""
-    run("install", "wide", CHARTS / "pg-operator", watchAllNamespaces=True, replicaCount=0)
+    wide = operator_values() | {"watchAllNamespaces": True, "replicaCount": 0}
+    run("install", "wide", CHARTS / "pg-operator", **wide)
     account = f"--as=system:serviceaccount:{kubectl.namespace}:wide-pg-operator"
     assert kubectl.run("auth", "can-i", "create", "statefulsets", "-n", "default", account).strip() == "yes"
     run("uninstall", "wide", *WAIT)

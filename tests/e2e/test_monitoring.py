@@ -3,14 +3,18 @@
 import json
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from pgoperator import naming
-from tests.support.clusters import Cluster, example
+from pgoperator import labels, naming
+from tests.support.clusters import Cluster, example, small
 from tests.support.kubectl import Kubectl, until
-from tests.support.operators import Operator
-from tests.support.prometheus import MONITORING, Prometheus
+from tests.support.namespaces import empty
+from tests.support.operators import ACCOUNT, Operator
+from tests.support.prometheus import MONITORING, Prometheus, kubelets
+from tests.support.restores import BACKUPS
+from tests.support.small_volume import small_volume
 
 PATIENCE = 300.0
 BOARD = json.loads((MONITORING / "dashboard.json").read_text(encoding="utf-8"))
@@ -49,13 +53,17 @@ def explain(prometheus: Prometheus) -> str:
 
 
 def up(prometheus: Prometheus) -> dict[tuple[str, str], str]:
-    return {(t["labels"]["job"], t["labels"]["pod"]): t["health"] for t in prometheus.targets()}
+    return {
+        (t["labels"]["job"], t["labels"].get("pod") or t["labels"]["instance"]): t["health"]
+        for t in prometheus.targets()
+    }
 
 
 def test_every_target_is_up(watched: Cluster, prometheus: Prometheus) -> None:
     instances = {("patroni", pod["metadata"]["name"]) for pod in watched.instances()}
     operator = ("pgoperator", str(prometheus.operator.pod()["metadata"]["name"]))
-    wanted = dict.fromkeys([*instances, operator], "up")
+    nodes = [("kubelet", address) for address in kubelets(watched.kubectl)]
+    wanted = dict.fromkeys([*instances, operator, *nodes], "up")
     until("every target is up", lambda: up(prometheus) == wanted, PATIENCE, lambda: explain(prometheus))
 
 
@@ -108,10 +116,79 @@ def test_a_cluster_without_a_primary_is_told(watched: Cluster, prometheus: Prome
     for pod in watched.instances():
         watched.kubectl.delete("pod", pod["metadata"]["name"])
     where = {"namespace": watched.kubectl.namespace, "cluster": watched.name}
-    seen(prometheus, "PostgresNoPrimary", begun, **where)
+    for alert in ("PostgresNoPrimary", "PostgresClusterNotReady"):
+        seen(prometheus, alert, begun, **where)
+    seen(prometheus, "PostgresInstanceUnreachable", begun, namespace=watched.kubectl.namespace)
     watched.wait_ready(PATIENCE)
     prometheus.discover()
-    over(prometheus, "PostgresNoPrimary")
+    for alert in ("PostgresNoPrimary", "PostgresClusterNotReady", "PostgresInstanceUnreachable"):
+        over(prometheus, alert)
+
+
+def test_an_archive_that_fails_and_a_backup_that_is_late_are_told(
+    watched: Cluster, prometheus: Prometheus
+) -> None:
+    """Late is two periods and ten minutes: the successes are made an hour older than they are."""
+    host, archive = f"{watched.name}-repo-host-0", "/pgbackrest/repo1/archive"
+    alerts = ("PostgresArchiveFailing", "PostgresBackupOverdue")
+    repo = lambda spec: spec["backups"]["pgbackrest"]["repos"][0]  # noqa: E731
+    for alert in alerts:
+        over(prometheus, alert)
+    begun = time.time()
+    where = {"namespace": watched.kubectl.namespace, "cluster": watched.name}
+    watched.change(lambda spec: repo(spec).update(schedules={"full": "* * * * *"}))
+    try:
+        until("a backup on schedule succeeds", lambda: on_schedule(watched), PATIENCE, watched.explain)
+        watched.kubectl.exec(host, "chmod", "0", archive, container="pgbackrest")
+        watched.psql("CREATE TABLE written AS SELECT 1; SELECT pg_switch_wal()")
+        old = f"{datetime.now(UTC) - timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}"
+        patch = json.dumps({"status": {"completed": old}})
+        for name in on_schedule(watched):
+            watched.kubectl.run(
+                "patch", BACKUPS, name, "--subresource=status", "--type=merge", f"--patch={patch}"
+            )
+        for alert in alerts:
+            seen(prometheus, alert, begun, **where)
+    finally:
+        watched.kubectl.exec(host, "chmod", "750", archive, container="pgbackrest")
+        watched.change(lambda spec: repo(spec).pop("schedules"))
+    for alert in alerts:
+        over(prometheus, alert)
+
+
+def on_schedule(cluster: Cluster) -> list[str]:
+    """The backups that were taken on schedule and succeeded."""
+    found = cluster.kubectl.items(BACKUPS, cluster.selector)
+    done = [b["metadata"]["name"] for b in found if b.get("status", {}).get("state") == "Succeeded"]
+    return [name for name in done if name.startswith(f"{cluster.name}-repo1-full-")]
+
+
+def test_a_certificate_that_ends_soon_is_told(watched: Cluster, prometheus: Prometheus) -> None:
+    over(prometheus, "PostgresCertificateExpires")
+    begun = time.time()
+    where = {"namespace": watched.kubectl.namespace, "cluster": watched.name}
+    watched.change(lambda spec: spec.update(tls={"certValidityDuration": "1h"}))
+    seen(prometheus, "PostgresCertificateExpires", begun, **where)
+    # Without a duration, those that are there would do.
+    watched.change(lambda spec: spec.update(tls={"certValidityDuration": "8760h"}))
+    over(prometheus, "PostgresCertificateExpires")
+
+
+def test_passes_that_fail_are_told(watched: Cluster, prometheus: Prometheus) -> None:
+    """The operator may not write what it finds any more."""
+    over(prometheus, "PostgresOperatorFails")
+    begun = time.time()
+    kubectl = prometheus.operator.kubectl
+    role = kubectl.get("role", ACCOUNT)
+    kept = [rule for rule in role["rules"] if "perconapgclusters/status" not in rule["resources"]]
+    assert len(kept) < len(role["rules"])
+    kubectl.patch("role", ACCOUNT, {"rules": kept})
+    try:
+        watched.change(lambda spec: spec.update(tls={"certValidityDuration": "4380h"}))
+        seen(prometheus, "PostgresOperatorFails", begun, controller="perconapgcluster")
+    finally:
+        kubectl.patch("role", ACCOUNT, {"rules": role["rules"]})
+    watched.wait_ready(PATIENCE)
 
 
 def test_an_operator_that_is_gone_is_told(watched: Cluster, prometheus: Prometheus) -> None:
@@ -122,3 +199,29 @@ def test_an_operator_that_is_gone_is_told(watched: Cluster, prometheus: Promethe
     prometheus.operator.wait()
     prometheus.discover()
     over(prometheus, "PostgresOperatorWithoutLeader")
+
+
+def test_a_volume_that_fills_is_told(kubectl: Kubectl, operator: Operator, prometheus: Prometheus) -> None:
+    """On a volume whose driver tells how full it is."""
+    with small_volume(kubectl) as volume:
+        manifest = small("filled")
+        manifest["spec"]["instances"][0]["dataVolumeClaimSpec"]["storageClassName"] = volume.name
+        filled = Cluster(kubectl, manifest, operator)
+        filled.apply()
+        filled.wait_ready(PATIENCE)
+        [claim] = kubectl.names(
+            "persistentvolumeclaims", f"{filled.selector},{labels.ROLE}={labels.ROLE_PGDATA}"
+        )
+        of_claim = f'{{namespace="{kubectl.namespace}",persistentvolumeclaim="{claim}"}}'
+        known = lambda: prometheus.query(f"kubelet_volume_stats_available_bytes{of_claim}")  # noqa: E731
+        until("its kubelet tells of it", known, PATIENCE, lambda: explain(prometheus))
+        where = {"namespace": kubectl.namespace, "persistentvolumeclaim": claim}
+        for alert, free in (("PostgresVolumeFills", 0.25), ("PostgresVolumeAlmostFull", 0.03)):
+            over(prometheus, alert)
+            begun = time.time()
+            volume.fill(free)
+            seen(prometheus, alert, begun, **where)
+        volume.fill(1)
+        for alert in ("PostgresVolumeFills", "PostgresVolumeAlmostFull"):
+            over(prometheus, alert)
+        empty(kubectl)

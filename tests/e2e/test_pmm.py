@@ -60,16 +60,12 @@ def says(cluster: Cluster, reason: str) -> None:
     )
 
 
-def recreate(cluster: Cluster) -> None:
-    """Replace the pod, as a rollout would."""
-    old = cluster.primary()["metadata"]
-    cluster.kubectl.run("delete", "pod", old["name"])
-
-    def another() -> bool:
-        return bool(cluster.primary()["metadata"]["uid"] != old["uid"])
-
-    until("another pod is the primary", another, 120, cluster.explain)
+def restarted(cluster: Cluster, old: Manifest) -> Manifest:
+    """Wait until the operator has replaced the pod, and return the one that serves now."""
+    uid = lambda: cluster.primary()["metadata"]["uid"]  # noqa: E731
+    until("another pod is the primary", lambda: uid() != old["metadata"]["uid"], 180, cluster.explain)
     cluster.wait_ready()
+    return cluster.primary()
 
 
 def test_without_its_secret_it_stays_off(watched: Cluster) -> None:
@@ -78,14 +74,15 @@ def test_without_its_secret_it_stays_off(watched: Cluster) -> None:
     watched.kubectl.apply(secret(PMM_SERVER_KEY="of PMM 2"))
     says(watched, "PMMSecretInvalid")
     assert naming.PMM_CONTAINER not in containers(watched)
+    before = watched.primary()
     watched.kubectl.apply(secret(PMM_SERVER_TOKEN=TOKEN))
     says(watched, "PMMConfigured")
     until("the container is wanted", lambda: naming.PMM_CONTAINER in containers(watched), 30, watched.explain)
+    restarted(watched, before)
 
 
 def test_the_client_can_do_its_work(watched: Cluster, client: Client) -> None:
     """The stand-in runs in the client's pod, with its environment, mounts and security."""
-    recreate(watched)
     pod = watched.primary()
     found = next(c for c in pod["spec"]["containers"] if c["name"] == naming.PMM_CONTAINER)
     stand_in = {
@@ -132,19 +129,22 @@ def test_the_client_can_do_its_work(watched: Cluster, client: Client) -> None:
     assert "pg_hba.conf rejects" in refused
 
 
-def test_another_token_asks_for_another_pod(watched: Cluster) -> None:
-    name = watched.primary()["metadata"]["labels"][labels.INSTANCE]
+def test_another_token_restarts_the_pod_once(watched: Cluster) -> None:
+    def digest(pod: Manifest) -> str:
+        return str(pod["metadata"]["annotations"][labels.PMM_SECRET_HASH])
 
-    def digest() -> str:
-        template = watched.kubectl.get("statefulset", name)["spec"]["template"]
-        return str(template["metadata"]["annotations"][labels.PMM_SECRET_HASH])
-
-    before = digest()
+    before = watched.primary()
+    name = before["metadata"]["labels"][labels.INSTANCE]
     watched.kubectl.apply(secret(PMM_SERVER_TOKEN="another"))
-    until("the template has another digest", lambda: digest() != before, 30, watched.explain)
+    now = restarted(watched, before)
+    assert digest(now) != digest(before)
+    newest = watched.kubectl.get("statefulset", name)["status"]["updateRevision"]
+    assert now["metadata"]["labels"]["controller-revision-hash"] == newest
+    assert watched.primary()["metadata"]["uid"] == now["metadata"]["uid"]
 
 
 def test_switched_off_nothing_of_it_is_left(watched: Cluster) -> None:
+    before = watched.primary()
     watched.change(lambda spec: spec["pmm"].update(enabled=False))
     role = "SELECT count(*) FROM pg_roles WHERE rolname = 'monitor'"
     until("the role is gone", lambda: watched.psql(role) == "0", 60, watched.explain)
@@ -154,6 +154,7 @@ def test_switched_off_nothing_of_it_is_left(watched: Cluster) -> None:
         60,
         watched.explain,
     )
-    recreate(watched)
+    pod = restarted(watched, before)
+    assert naming.PMM_CONTAINER not in [container["name"] for container in pod["spec"]["containers"]]
     assert not watched.condition("PMMReady")
     assert watched.psql("SELECT count(*) FROM pg_extension WHERE extname = 'pg_stat_statements'") == "0"

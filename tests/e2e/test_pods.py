@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from pgoperator import labels
-from tests.support.clusters import Cluster, small
+from tests.support.clusters import Cluster, example, small
 from tests.support.kubectl import Kubectl, until
 
 CLAIM = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
@@ -24,8 +24,8 @@ def config_map(name: str, **data: str) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
 
 
-def helper(name: str, command: str, **fields: Any) -> dict[str, Any]:
-    mounts = [{"name": one, "mountPath": f"/{one}"} for one in ("shared", "pods-notes")]
+def helper(name: str, command: str, claim: str = "pods-notes", **fields: Any) -> dict[str, Any]:
+    mounts = [{"name": one, "mountPath": f"/{one}"} for one in ("shared", claim)]
     return {
         "name": name,
         "image": IMAGE,
@@ -33,6 +33,16 @@ def helper(name: str, command: str, **fields: Any) -> dict[str, Any]:
         "securityContext": CAREFUL,
         "volumeMounts": mounts,
         **fields,
+    }
+
+
+def beside(claim: str) -> dict[str, Any]:
+    """A sidecar with a volume and a claim, for what is no instance."""
+    command = f"echo kept >/shared/word; cat /shared/word >/{claim}/word; exec sleep 100000"
+    return {
+        "sidecars": [helper("notes", command, claim)],
+        "sidecarVolumes": [{"name": "shared", "emptyDir": {}}],
+        "sidecarPVCs": [{"name": claim, "spec": CLAIM}],
     }
 
 
@@ -65,14 +75,16 @@ def cluster(kubectl: Kubectl, new_cluster: Callable[..., Cluster]) -> Cluster:
         ],
         "volumeMounts": [{"name": "shared", "mountPath": "/shared"}],
     }
-    made = new_cluster(
-        small(
-            "pods",
-            instances=[instance_set],
-            config={"files": [{"configMap": {"name": "files"}}]},
-            databaseInitSQL={"name": "first", "key": "sql"},
-        )
+    manifest = small(
+        "pods",
+        instances=[instance_set],
+        backups=example("pods")["spec"]["backups"],
+        config={"files": [{"configMap": {"name": "files"}}]},
+        databaseInitSQL={"name": "first", "key": "sql"},
     )
+    manifest["spec"]["proxy"]["pgBouncer"] |= beside("pooler-notes")
+    manifest["spec"]["backups"]["pgbackrest"]["repoHost"] = beside("repo-notes")
+    made = new_cluster(manifest)
     made.apply()
     until(
         "the error in the SQL is told",
@@ -100,9 +112,23 @@ def test_a_sidecar_has_its_variables_volume_and_claim(cluster: Cluster) -> None:
     command = ("bash", "-c", "echo $COLOUR; cat /pods-notes/word")
     said = cluster.kubectl.exec(pod, *command, container="notes").split()
     assert said == ["blue", "prepared"]
-    claim = cluster.kubectl.get("pvc", "pods-notes")
+    is_kept(cluster, "pods-notes")
+
+
+def is_kept(cluster: Cluster, name: str) -> None:
+    claim = cluster.kubectl.get("pvc", name)
     assert claim["metadata"]["labels"][labels.CLUSTER] == cluster.name
     assert "ownerReferences" not in claim["metadata"]
+
+
+def test_a_sidecar_of_the_pooler_and_of_the_repository_has_them_too(cluster: Cluster) -> None:
+    [pooler] = cluster.poolers()
+    for pod, claim in (
+        (pooler["metadata"]["name"], "pooler-notes"),
+        (f"{cluster.name}-repo-host-0", "repo-notes"),
+    ):
+        assert cluster.kubectl.exec(pod, "cat", f"/{claim}/word", container="notes").strip() == "kept"
+        is_kept(cluster, claim)
 
 
 def test_the_database_has_its_variables_files_and_mounts(cluster: Cluster) -> None:

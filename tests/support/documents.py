@@ -6,7 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 _BLOCK = re.compile(
-    r"^(?:<!-- test: (?P<name>[a-z0-9-]+) -->\n)?"
+    r"^(?:<!-- (?:test: (?P<name>[a-z0-9-]+)|not run: (?P<reason>\S[^\n]+)) -->\n)?"
     r"(?P<fence>```+)(?P<language>[a-z]*)\n(?P<text>.*?)^(?P=fence)$",
     re.MULTILINE | re.DOTALL,
 )
@@ -15,13 +15,14 @@ _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block; `name` is that of its marker, empty without one."""
+    """A fenced block; from the marker before it `name` of its test, or the `reason` why it has none."""
 
     page: str
     line: int
     language: str
     text: str
     name: str = ""
+    reason: str = ""
 
     def __str__(self) -> str:
         """Say where it is."""
@@ -43,7 +44,14 @@ def blocks(page: str) -> list[Block]:
     """Return the fenced blocks of a page, in their order."""
     text = read(page)
     return [
-        Block(page, text.count("\n", 0, m.start()) + 1, m["language"], m["text"], m["name"] or "")
+        Block(
+            page,
+            text.count("\n", 0, m.start()) + 1,
+            m["language"],
+            m["text"],
+            m["name"] or "",
+            m["reason"] or "",
+        )
         for m in _BLOCK.finditer(text)
     ]
 

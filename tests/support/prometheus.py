@@ -1,9 +1,10 @@
 """Debian's Prometheus as a process of this machine, with the configuration that the project ships.
 
 Debian builds it without the discovery of Kubernetes: what that would find is looked up with kubectl and given
-to it in a file, with the same labels.
+to it in a file, with the same labels. To kubelets it shows the administrator's certificate, having no token.
 """
 
+import base64
 import json
 import re
 import shutil
@@ -29,6 +30,7 @@ from tests.support.operators import Operator, wait_for_end
 MONITORING = REPOSITORY / "manifests" / "monitoring"
 PACKAGE = {"prometheus": host.TEST_PACKAGES["prometheus"]}
 INTERVAL = "2s"
+KUBELET = "kubelet"
 
 
 def alerts() -> list[Manifest]:
@@ -60,7 +62,7 @@ class Prometheus:
         program = shutil.which("prometheus")
         assert program
         folder = Path(tempfile.mkdtemp(prefix="prometheus-"))
-        _write_configuration(folder)
+        _write_configuration(kubectl, folder)
         [port] = free_ports(1)
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(
@@ -90,7 +92,11 @@ class Prometheus:
 
     def discover(self) -> None:
         """Tell it which pods there are now."""
-        for job in _pod_jobs(shipped_configuration()):
+        for job in shipped_configuration()["scrape_configs"]:
+            if job["job_name"] == KUBELET:
+                groups = [{"targets": [address]} for address in kubelets(self.kubectl)]
+                _replace(self.folder / f"{KUBELET}.json", json.dumps(groups))
+                continue
             selector = job["kubernetes_sd_configs"][0]["selectors"][0]["label"]
             groups = [group for pod in self.kubectl.items("pods", selector) for group in _targets(pod)]
             if job["job_name"] == "pgoperator" and isinstance(self.operator, HostOperator):
@@ -131,23 +137,42 @@ class Prometheus:
             return {}
 
 
-def _pod_jobs(configuration: Manifest) -> list[Manifest]:
-    """Return the jobs that look at pods; those of kubelets would need a pod's token."""
-    jobs: list[Manifest] = configuration["scrape_configs"]
-    return [job for job in jobs if job["kubernetes_sd_configs"][0]["role"] == "pod"]
+def kubelets(kubectl: Kubectl) -> list[str]:
+    """Return where the kubelets serve."""
+    found = [
+        (node["status"]["addresses"], node["status"]["daemonEndpoints"]) for node in kubectl.items("nodes")
+    ]
+    return [
+        f"{address['address']}:{ports['kubeletEndpoint']['Port']}"
+        for addresses, ports in found
+        for address in addresses
+        if address["type"] == "InternalIP"
+    ]
 
 
-def _write_configuration(folder: Path) -> None:
+def _write_configuration(kubectl: Kubectl, folder: Path) -> None:
     configuration = shipped_configuration()
     configuration["global"] = {"scrape_interval": INTERVAL, "evaluation_interval": INTERVAL}
-    configuration["scrape_configs"] = _pod_jobs(configuration)
     for job in configuration["scrape_configs"]:
         del job["kubernetes_sd_configs"]
+        if job["job_name"] == KUBELET:
+            del job["authorization"], job["tls_config"]["ca_file"]
+            job["tls_config"] |= _administrator(kubectl, folder)
+            job["scrape_interval"] = "10s"
         job["file_sd_configs"] = [{"files": [f"{folder}/{job['job_name']}.json"], "refresh_interval": "2s"}]
     (folder / "prometheus.yaml").write_text(yaml.safe_dump(configuration), encoding="utf-8")
     rules = (MONITORING / "rules.yaml").read_text(encoding="utf-8")
     at_once = re.sub(r"^( +for:) .*$", r"\1 0s", rules, flags=re.MULTILINE)
     (folder / "rules.yaml").write_text(at_once, encoding="utf-8")
+
+
+def _administrator(kubectl: Kubectl, folder: Path) -> dict[str, str]:
+    """Write the certificate of kubectl's user and its key, and return where they are."""
+    user = yaml.safe_load(Path(kubectl.config).read_text(encoding="utf-8"))["users"][0]["user"]
+    files = {"cert_file": "client-certificate-data", "key_file": "client-key-data"}
+    for name, key in files.items():
+        (folder / name).write_bytes(base64.b64decode(user[key]))
+    return {name: str(folder / name) for name in files}
 
 
 def _targets(pod: Manifest) -> Iterator[Manifest]:

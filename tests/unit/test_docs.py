@@ -191,13 +191,18 @@ def test_metrics_exist() -> None:
     assert named - defined == set()
 
 
+@pytest.mark.parametrize("block", SHELL, ids=ids)
+def test_a_command_is_run_by_a_test_or_says_why_not(block: Block) -> None:
+    assert block.name or block.reason, "<!-- test: NAME --> or <!-- not run: why --> on the line before it"
+
+
 def test_markers_name_each_block_once() -> None:
     names = [(block.page, block.name) for block in SHELL if block.name]
     assert len(names) == len(set(names))
     stray = [
         p
         for p in PAGES
-        if len(re.findall(r"^<!-- test: ", documents.read(p), re.MULTILINE))
-        != sum(b.name != "" for b in documents.blocks(p))
+        if len(re.findall(r"^<!-- (?:test|not run): ", documents.read(p), re.MULTILINE))
+        != sum(bool(b.name or b.reason) for b in documents.blocks(p))
     ]
     assert stray == [], "a marker stands on the line before its block"

@@ -54,6 +54,11 @@ def test_every_alert_is_seen_firing_and_silent() -> None:
     assert {case["alertname"] for case in found if not case.get("exp_alerts")} == set(ALERTS)
 
 
+def test_every_alert_is_seen_firing_on_the_local_cluster() -> None:
+    text = (ROOT / "tests/e2e/test_monitoring.py").read_text()
+    assert {name for name in ALERTS if f'"{name}"' not in text} == set()
+
+
 @pytest.mark.parametrize("name", ALERTS)
 def test_an_alert_leads_to_its_section(name: str) -> None:
     rule = ALERTS[name]

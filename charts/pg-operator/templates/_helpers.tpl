@@ -20,6 +20,13 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
 {{- end -}}
 
+{{/* There is none to fall back on: what nobody can pull is told before anything is installed. */}}
+{{- define "pg-operator.image" -}}
+{{- $repository := .Values.operatorImageRepository -}}
+{{- $named := .Values.image | default (ternary (printf "%s:%s" $repository .Chart.AppVersion) "" (ne $repository "")) -}}
+{{- required "image: the operator's image is not published yet; build it (docs/howto/images.md) and name it" $named -}}
+{{- end -}}
+
 {{/* The watched namespaces, with commas and without spaces; empty for all of them. */}}
 {{- define "pg-operator.watched" -}}
 {{- if not .Values.watchAllNamespaces -}}

@@ -7,7 +7,7 @@ import yaml
 
 from pgoperator import __version__
 from pgoperator.api import CR_VERSION
-from pgoperator.install.deployment import IMAGE, RELATED_IMAGES
+from pgoperator.install.deployment import RELATED_IMAGES
 from pgoperator.settings import Settings
 from tests.support.documents import ROOT
 
@@ -25,7 +25,6 @@ def test_versions(chart: str, app: str) -> None:
 def test_images_are_those_of_the_manifests() -> None:
     operator, database = read("pg-operator/values.yaml"), read("pg-db/values.yaml")
     assert operator["relatedImages"] == RELATED_IMAGES
-    assert f"{operator['operatorImageRepository']}:{__version__}" == IMAGE
     images = Settings.from_env(RELATED_IMAGES)
     assert database["crVersion"] == CR_VERSION
     assert database["image"] == images.related_image("postgres", database["postgresVersion"])
