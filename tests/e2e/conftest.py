@@ -24,7 +24,7 @@ _numbers = count(1)
 
 
 # They break nodes or the API server, or measure quiet: nothing else may run meanwhile.
-ALONE = {"test_faults", "test_faults_synchronous", "test_quiet"}
+ALONE = {"test_faults", "test_faults_synchronous", "test_quiet", "test_without_api_server"}
 # Two modules run at a time: these begin first, the longest at the head, so that both lanes end together.
 # Each run ends with the time that each module took.
 LONG = (
