@@ -33,12 +33,12 @@ LONG = (
     "test_rolling",
     "test_proxy_tls",
     "test_backup_schedule",
+    "test_interrupted",
     "test_backup_faults",
     "test_change",
     "test_docs",
     "test_backup",
     "test_restore_new",
-    "test_interrupted",
     "test_monitoring",
     "test_helm",
 )
