@@ -119,9 +119,9 @@ def _state(container: Manifest) -> Any:
 
 
 def _endpoints(endpoints: Manifest) -> Any:
-    """Leader, configuration and addresses; not the lease that the leader renews all the time."""
+    """Leader, synchronous members, configuration and addresses; not the lease that the leader renews all the time."""
     annotations = annotations_of(endpoints)
-    patroni = [annotations.get(name) for name in ("leader", "config", "initialize")]
+    patroni = [annotations.get(name) for name in ("leader", "sync_standby", "config", "initialize")]
     return (
         patroni,
         endpoints.get("subsets"),

@@ -152,6 +152,13 @@ def test_another_configuration_wakes_the_cluster(change: Change) -> None:
     assert wakes(kinds.ENDPOINTS, bootstrapped(), change)
 
 
+def test_another_synchronous_member_wakes_the_cluster() -> None:
+    """A switchover waits for one."""
+    old = bootstrapped()
+    old["metadata"]["name"] = naming.patroni_sync("cluster1")
+    assert wakes(kinds.ENDPOINTS, old, annotate(sync_standby="another-0"))
+
+
 def test_patroni_s_history_wakes_nobody() -> None:
     assert not wakes(kinds.ENDPOINTS, bootstrapped(), annotate(history="[]"))
 
