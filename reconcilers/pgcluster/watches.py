@@ -119,7 +119,7 @@ def _state(container: Manifest) -> Any:
 
 
 def _endpoints(endpoints: Manifest) -> Any:
-    """Leader, synchronous members, configuration and addresses; not the lease that the leader renews all the time."""
+    """Leader, synchronous members, configuration, addresses; not the lease, which is renewed all the time."""
     annotations = annotations_of(endpoints)
     patroni = [annotations.get(name) for name in ("leader", "sync_standby", "config", "initialize")]
     return (
