@@ -74,7 +74,7 @@ class PGClusters:
             if cluster.metadata.is_deleting:
                 await _write(ctx, manifest, conditions.stopping(cluster, ctx.clock()))
                 return await deletion.delete(ctx, cluster)
-            if cluster.spec.unmanaged and not pausing.is_busy(ctx.store, cluster):
+            if cluster.spec.unmanaged and not restoring.is_busy(ctx.store, cluster):
                 await _write(ctx, manifest, conditions.left_alone(cluster, ctx.clock()))
                 return Done()
             naming.check(cluster.metadata.name, [one.name for one in cluster.spec.instance_sets()])

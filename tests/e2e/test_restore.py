@@ -39,7 +39,9 @@ def writing(client: Client, uri: str) -> Iterator[None]:
         "read -r uri; export uri; rm -f /tmp/enough; while [ ! -e /tmp/enough ]; do "
         'psql --no-psqlrc -qd "$uri" -c "INSERT INTO too_late VALUES (0)" || break; done'
     )
-    thread = Thread(target=client.run, args=("bash", "-c", script), kwargs={"stdin": f"{uri}\n"})
+    thread = Thread(
+        target=client.run, args=("bash", "-c", script), kwargs={"stdin": f"{uri}\n", "seconds": 180}
+    )
     thread.start()
     try:
         yield
