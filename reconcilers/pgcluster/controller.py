@@ -40,6 +40,7 @@ from reconcilers.pgcluster import (
     plan,
     problems,
     references,
+    requested,
     restoring,
     scaling,
     secrets,
@@ -102,6 +103,7 @@ class PGClusters:
         errors = [
             await _attempt(bootstrap.act(ctx, view), waits, found),
             await _attempt(restoring.act(ctx, view), waits, found),
+            await _attempt(requested.act(ctx, view, memory), waits, found),
             await _attempt(pausing.act(ctx, view), waits, found),
             await _attempt(patroni.act(ctx, view), waits, found),
             await _attempt(databases.act(ctx, view, memory), waits, found),
