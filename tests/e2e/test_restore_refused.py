@@ -69,7 +69,7 @@ def test_a_repository_without_credentials(cluster: Cluster, new_cluster: Callabl
     said = Restore(made, "without-key", repo="repo2").apply().wait("Failed", 15)["error"]
     assert "repo2-s3-key" in said
     assert identities(made) == before
-    made.kubectl.delete("perconapgclusters", made.name, "--wait=false")
+    made.kubectl.delete("perconapgclusters", made.name)
 
 
 def test_one_of_two_at_once(cluster: Cluster, client: Client) -> None:
