@@ -135,6 +135,11 @@ def bootstrap_restore(cluster: str) -> str:
     return f"{cluster}-bootstrap"
 
 
+def requested_restore(cluster: str, value: str) -> str:
+    """PerconaPGRestore that a value of the cluster's annotation asks for."""
+    return f"{cluster}-restore-{hashlib.sha256(value.encode()).hexdigest()[:8]}"
+
+
 def backup_lease(cluster: str) -> str:
     """Lease that lets one backup or restore of a cluster run at a time."""
     return f"pg-{cluster}-backup-lock"
@@ -256,10 +261,7 @@ def is_instance(name: str, cluster: str, set_name: str) -> bool:
 
 
 def backup_job(cluster: str, purpose: str, seed: str) -> str:
-    """A Job on a repository, or the first backup: the same name for the same seed, which is the owner's uid.
-
-    `purpose`: backup or expire.
-    """
+    """A Job on a repository, or a backup that nobody named: the same for the same seed, such as a uid."""
     return f"{cluster}-{purpose}-{_suffix(seed)}"
 
 

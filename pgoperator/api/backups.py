@@ -77,7 +77,7 @@ class ManualBackup(Environment):
 
 
 class InPlaceRestore(Placement, Environment):
-    """The restore to carry out in this cluster; a PerconaPGRestore is the better way to ask for one."""
+    """The restore in place that a value of the annotation `pgbackrest-restore` asks for, once for each."""
 
     enabled: bool = Field(
         default=False, json_schema_extra=REQUIRED, description="Whether a restore is wanted."

@@ -28,12 +28,19 @@ IGNORED: tuple[str, ...] = (
 """Paths as in the API; `[]` stands for each item of a list, and a path covers all that is below it."""
 
 _NO_INIT = "No container prepares files: scripts come from a ConfigMap."
+_AS_JOBS = "The Job of a restore has the settings in `jobs`."
+_OWN = "A restore in place is of the cluster's own backups: one of another's is not begun."
 WITHOUT_OBJECT: dict[str, str] = {
     "spec.backups.pgbackrest.initContainer": _NO_INIT,
     "spec.backups.pgbackrest.manual.initialDelaySeconds": "A backup waits until the archive is ready.",
     "spec.backups.pgbackrest.repoHost.sshConfigMap": "Deprecated: nothing speaks SSH.",
     "spec.backups.pgbackrest.repoHost.sshSecret": "Deprecated: nothing speaks SSH.",
-    "spec.backups.pgbackrest.restore": "The original's own note of a restore. Ask with a PerconaPGRestore.",
+    "spec.backups.pgbackrest.restore.affinity": _AS_JOBS,
+    "spec.backups.pgbackrest.restore.clusterName": _OWN,
+    "spec.backups.pgbackrest.restore.clusterNamespace": _OWN,
+    "spec.backups.pgbackrest.restore.priorityClassName": _AS_JOBS,
+    "spec.backups.pgbackrest.restore.resources": _AS_JOBS,
+    "spec.backups.pgbackrest.restore.tolerations": _AS_JOBS,
     "spec.backups.pgbackrest.sidecars": "Deprecated form of `containers`, for a crVersion below 2.4.",
     "spec.initContainer": _NO_INIT,
     "spec.instances[].containers": "No container copies certificates: each reads its own.",

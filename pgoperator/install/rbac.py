@@ -110,7 +110,7 @@ RULES: tuple[Rule, ...] = (
         OWN,
     ),
     Rule(
-        "The same; the restore that fills a new cluster is the operator's, for a person to follow.",
+        "The same; a restore that a cluster asks for itself is the operator's, for a person to follow.",
         GROUP,
         ("perconapgrestores",),
         ("create", "get", "list", "patch", "watch"),

@@ -14,6 +14,9 @@
 #
 # `restore.sh --undo` puts the former data back.
 #
+# It may take as long as the database is large, but not stand still: after STALL_SECONDS (3600, more than pgBackRest's
+# own protocol-timeout) in which neither pgBackRest nor PostgreSQL has used any CPU, it ends.
+#
 # Status 1: it cannot succeed, and the termination message says why. Any other: worth another try.
 set -u
 here=${0%/*} volume=${PGDATA%/*} work=${WORK:-/tmp/restore}
@@ -40,6 +43,41 @@ for option in "$@"; do if [ "$option" = --delta ]; then delta=yes; fi; done
 for tablespace in "${TABLESPACES:-/tablespaces}"/*/; do
     if [ -d "$tablespace" ] && [ -z "$delta" ] && [ "${1-}" != --undo ]; then delta=yes; set -- --delta "$@"; fi
 done
+# The CPU time of pgBackRest and PostgreSQL below this script, in ticks.
+work() {
+    local stat line fields pid sum=0
+    local -A parent=() ticks=()
+    for stat in /proc/[0-9]*/stat; do
+        { read -r line <"$stat"; } 2>/dev/null || continue
+        read -r -a fields <<<"${line##*) }"
+        pid=${line%% *} parent[$pid]=${fields[1]}
+        if [[ $line == *"(pgbackrest"* || $line == *"(postgres"* ]]; then
+            ticks[$pid]=$((fields[11] + fields[12] + 1))
+        fi
+    done
+    for stat in "${!ticks[@]}"; do
+        pid=$stat
+        while [ -n "${parent[$pid]-}" ] && [ "$pid" != $$ ]; do pid=${parent[$pid]}; done
+        if [ "$pid" = $$ ]; then sum=$((sum + ticks[$stat])); fi
+    done
+    echo "$sum"
+}
+
+guard() {
+    local last='' now since=$SECONDS limit=${STALL_SECONDS:-3600}
+    while kill -0 $$ 2>/dev/null; do
+        sleep $((limit > 20 ? 10 : 1))
+        now=$(work)
+        if [ "$now" != "$last" ]; then last=$now since=$SECONDS; fi
+        if ((SECONDS - since > limit)); then
+            say "the restore stands still: neither pgBackRest nor PostgreSQL has worked for $limit s; \
+$(tail -n 1 "$log" 2>/dev/null)"
+            kill -TERM $$
+            return
+        fi
+    done
+}
+
 server=''
 # The wait below ends at once with a signal; what is half done is begun anew.
 trap 'if [ -n "$server" ]; then kill -QUIT "$server"; fi; exit 143' TERM INT
@@ -236,10 +274,12 @@ undo() {
 if [ "${1-}" = --undo ]; then undo; fi
 
 if ! is_marked "$PGDATA" recovered; then
+    guard & guardian=$!
     if ! is_marked "$new" recovered; then
         fetch "$@"
         recover_with_limits
     fi
+    kill "$guardian"
     swap
 fi
 say "restored: $(pg_controldata "$PGDATA" | sed -n "s/^Latest checkpoint's TimeLineID: */timeline /p"), \

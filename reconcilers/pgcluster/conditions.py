@@ -24,6 +24,7 @@ TLS = "TLSSecrets"
 TLS_READY = "TLSSecretsReady"
 PAUSED = "PGBouncerPaused"
 ROLLING = "RollingUpdate"
+NOT_READY = "NotReady"
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +156,7 @@ def _summary(view: View, outcome: Outcome, missing: list[str]) -> list[Finding]:
         ]
     problem = outcome.problems[0] if outcome.problems else None
     rolling = bool(outcome.change.rolling)
-    reason = ROLLING if rolling else "NotReady" if view.observed.system_identifier else "Initializing"
+    reason = ROLLING if rolling else NOT_READY if view.observed.system_identifier else "Initializing"
     reason = problem.reason if problem else reason
     text = "; ".join([problem.message, *(m for m in missing if m != problem.message)] if problem else missing)
     waiting = outcome.change.rolling or "; ".join(outcome.waits) or text

@@ -40,6 +40,7 @@ from reconcilers.pgcluster import (
     plan,
     problems,
     references,
+    requested,
     restoring,
     scaling,
     secrets,
@@ -74,7 +75,7 @@ class PGClusters:
             if cluster.metadata.is_deleting:
                 await _write(ctx, manifest, conditions.stopping(cluster, ctx.clock()))
                 return await deletion.delete(ctx, cluster)
-            if cluster.spec.unmanaged and not pausing.is_busy(ctx.store, cluster):
+            if cluster.spec.unmanaged and not restoring.is_busy(ctx.store, cluster):
                 await _write(ctx, manifest, conditions.left_alone(cluster, ctx.clock()))
                 return Done()
             naming.check(cluster.metadata.name, [one.name for one in cluster.spec.instance_sets()])
@@ -102,6 +103,7 @@ class PGClusters:
         errors = [
             await _attempt(bootstrap.act(ctx, view), waits, found),
             await _attempt(restoring.act(ctx, view), waits, found),
+            await _attempt(requested.act(ctx, view, memory), waits, found),
             await _attempt(pausing.act(ctx, view), waits, found),
             await _attempt(patroni.act(ctx, view), waits, found),
             await _attempt(databases.act(ctx, view, memory), waits, found),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
+from pgoperator.api.status import RequestedJobStatus
 from pgoperator.kube.backoff import Backoff
 from pgoperator.postgres.sql import Facts
 from reconcilers.pgcluster.problems import Problem
@@ -87,6 +88,8 @@ class Memory:
     """By act: not before then again."""
     refusals: Backoff = field(default_factory=lambda: Backoff(REFUSED_FIRST, REFUSED_CAP))
     """Pauses until objects that the API server refuses are tried again."""
+    requested: RequestedJobStatus | None = None
+    """The restore that was asked for last, for the status."""
     change: Change = NO_CHANGE
     tried: dict[str, Tried] = field(default_factory=dict)
     """By UID of a pod."""

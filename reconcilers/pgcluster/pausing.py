@@ -6,6 +6,7 @@ because members compare only with members that they see.
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import structlog
 
@@ -78,14 +79,16 @@ async def act(ctx: Context, view: View) -> Wait | None:
     last = marked(observed.volumes)
     if view.paused:
         if primary is not None and last != primary.name and _is_alone(view, primary.name):
-            await _mark(ctx, view, naming.instance_volume(primary.name), view.now.isoformat())
+            await mark(ctx, view.namespace, primary.name, view.now)
         return None
+    if view.restoring is not None:
+        return None  # `restoring` says who starts
     if last and primary is None:
         why = f"{naming.instance_volume(last)} has the annotation {labels.PAUSED_PRIMARY}"
         return Wait(f"{naming.pod(last)} was the last primary and starts first: {why}", 60)
     for claim in observed.volumes:
         if labels.PAUSED_PRIMARY in annotations_of(claim):
-            await _mark(ctx, view, name_of(claim), None)
+            await mark(ctx, view.namespace, naming.instance_of_volume(name_of(claim)), None)
     return None
 
 
@@ -95,9 +98,11 @@ def _is_alone(view: View, name: str) -> bool:
     return not view.observed.pooler_pods and all(pod is None for pod in others)
 
 
-async def _mark(ctx: Context, view: View, claim: str, value: str | None) -> None:
+async def mark(ctx: Context, namespace: str, instance: str, when: datetime | None) -> None:
+    """Have the instance start before all others; None takes the mark off."""
+    value = when.isoformat() if when is not None else None
     patch = {"metadata": {"annotations": {labels.PAUSED_PRIMARY: value}}}
-    await ctx.client.merge_patch(kinds.PVC, view.namespace, claim, patch)
+    await ctx.client.merge_patch(kinds.PVC, namespace, naming.instance_volume(instance), patch)
 
 
 def _present(view: View, name: str) -> int:

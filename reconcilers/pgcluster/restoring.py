@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import structlog
 
 from pgoperator import labels
+from pgoperator.api.cluster import PGCluster
 from pgoperator.api.instances import InstanceSet
 from pgoperator.api.pgrestore import PGRestore
 from pgoperator.context import Context
@@ -17,6 +18,7 @@ from pgoperator.kube import kinds
 from pgoperator.kube.manifest import annotations_of, is_deleting
 from pgoperator.kube.store import Store
 from pgoperator.runtime.result import Wait
+from reconcilers.pgcluster import pausing
 from reconcilers.pgcluster.view import Instance, Planned, Restoring, View
 
 log = structlog.get_logger(__name__)
@@ -38,6 +40,21 @@ def active(store: Store, namespace: str, cluster: str) -> Restoring | None:
             continue
         return Restoring(restore.name, status.phase or "Checking", status.instance or "", bootstrap=bootstrap)
     return None
+
+
+def is_busy(store: Store, cluster: PGCluster) -> bool:
+    """Whether a backup runs, or a restore has stopped instances: it ends before the cluster is left alone.
+
+    A restore that failed has ended when all serves again: its finalizer tells.
+    """
+    for manifest in store.select(kinds.PG_RESTORE, cluster.namespace, {}):
+        restore = PGRestore.parse(manifest)
+        if restore.spec.pg_cluster != cluster.name or restore.status.phase in (None, "Checking"):
+            continue
+        held = labels.FINALIZER_RESTORE in restore.metadata.finalizers
+        if held or restore.status.state not in FINISHED:
+            return True
+    return pausing.is_busy(store, cluster)
 
 
 def may_run(restoring: Restoring | None, instance: str) -> bool:
@@ -69,7 +86,11 @@ def arrange(
 
 
 async def act(ctx: Context, view: View) -> Wait | None:
-    """Stop the instances that may not run: replicas first, so that none of them takes over."""
+    """Stop the instances that may not run: replicas first, so that none of them takes over.
+
+    The last one has every commit: it gets the mark of a paused cluster's primary, so that it starts first if
+    the restore fails.
+    """
     restoring = view.restoring
     if restoring is None:
         return None
@@ -78,6 +99,8 @@ async def act(ctx: Context, view: View) -> Wait | None:
     replicas = [i for i in unwanted if not _leads(view, i)]
     for instance in replicas or unwanted:
         if instance.stateful_set is not None and not is_deleting(instance.stateful_set):
+            if not replicas and restoring.phase == "Stopping":
+                await pausing.mark(ctx, view.namespace, instance.name, view.now)
             await ctx.client.delete(kinds.STATEFUL_SET, view.namespace, instance.name)
             log.info("stopped an instance for a restore", instance=instance.name, restore=restoring.name)
         elif instance.stateful_set is None and instance.pod is not None and not is_deleting(instance.pod):

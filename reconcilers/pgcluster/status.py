@@ -77,17 +77,24 @@ def status(view: View, outcome: Outcome, memory: Memory, claims: Sequence[Manife
             ),
         ),
         patroni_version=version,
-        pgbackrest=_backups(view, outcome, claims),
+        pgbackrest=_backups(view, outcome, memory, claims),
         database_init_sql=outcome.init_sql,
         conditions=merged(previous, conditions, view.cluster.metadata.generation, view.now),
         observed_generation=view.cluster.metadata.generation,
     )
 
 
-def _backups(view: View, outcome: Outcome, claims: Sequence[Manifest]) -> PgBackRestStatus | None:
+def _backups(
+    view: View, outcome: Outcome, memory: Memory, claims: Sequence[Manifest]
+) -> PgBackRestStatus | None:
+    """Backups, and what was asked for last; a restore is told on when backups are switched off."""
     found = archive.status(view, outcome.book, outcome.stanza_hash, claims)
+    before = view.cluster.status.pgbackrest
+    restore = memory.requested or (before.restore if before else None)
+    if found is None:
+        return PgBackRestStatus(restore=restore) if restore else None
     asked = on_demand.status(view, outcome.book)
-    return found.model_copy(update={"manual_backup": asked}) if found else None
+    return found.model_copy(update={"manual_backup": asked, "restore": restore})
 
 
 def _set_status(view: View, memory: Memory, name: str, size: int) -> InstanceSetStatus:

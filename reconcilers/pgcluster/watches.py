@@ -35,8 +35,9 @@ def restored(manifest: Manifest) -> Iterable[Key]:
 
 def _restore(manifest: Manifest) -> Any:
     """How far a restore is."""
-    status = manifest.get("status", {})
-    return manifest["metadata"]["uid"], status.get("state"), status.get("phase"), status.get("instance")
+    status, metadata = manifest.get("status", {}), manifest["metadata"]
+    stands = metadata["uid"], metadata.get("finalizers")
+    return stands, status.get("state"), status.get("phase"), status.get("instance")
 
 
 def _backup(manifest: Manifest) -> Any:

@@ -16,6 +16,7 @@ from pgoperator.kube.errors import NotFound
 from pgoperator.kube.manifest import Key, Manifest
 from pgoperator.runtime.result import Done, Result, Wait
 from reconcilers.pgbackup import lease
+from reconcilers.pgcluster import pausing
 from reconcilers.pgcluster.view import Observed
 from reconcilers.pgrestore import acts
 from reconcilers.pgrestore.observe import facts as look
@@ -30,12 +31,14 @@ from reconcilers.pgrestore.plan import (
     STOPPING,
     SUCCEEDED,
     UNDOING,
+    Decision,
     Do,
     End,
     Facts,
     Hold,
     Move,
     decide,
+    overdue,
 )
 
 log = structlog.get_logger(__name__)
@@ -99,7 +102,10 @@ class _Pass:
             await self._finalizers([*self.restore.metadata.finalizers, labels.FINALIZER_RESTORE])
             return None
         facts, observed = look(self.ctx, self.restore)
-        match decide(self.restore.status, facts):
+        return await self._follow(decide(self.restore.status, facts), facts, observed)
+
+    async def _follow(self, decision: Decision, facts: Facts, observed: Observed) -> Result | None:
+        match decision:
             case Move(phase, message, error):
                 await self._move(phase, message=message, error=error or self.restore.status.error)
             case Hold(message, seconds):
@@ -121,9 +127,10 @@ class _Pass:
                 await acts.delete_job(ctx, namespace, name, facts.job.uid)
                 return Wait("waiting for the Job to go", 5)
             case "create-job" | "undo-job":
-                return await self._job(observed, undo=act == "undo-job")
+                return await self._job(facts, observed, undo=act == "undo-job")
             case "forget-leader":
                 await acts.forget_leader(ctx, namespace, name)
+                await pausing.mark(ctx, namespace, restore.status.instance or "", facts.now)
                 await self._move(PROMOTING, message="the data is restored; the first instance starts")
             case "clean":
                 cluster = ctx.store.get(kinds.PG_CLUSTER, namespace, name)
@@ -144,18 +151,25 @@ class _Pass:
             await self._end(FAILED, "", f"{error}")
             return None
         if isinstance(found, Wait):
-            return await self._hold(found.reason, found.seconds)
+            return await self._wait(found, facts, observed)
         await self._move(STOPPING, message="stopping the instances", **found)
         return None
 
-    async def _job(self, observed: Observed, *, undo: bool) -> Result | None:
+    async def _wait(self, wait: Wait, facts: Facts, observed: Observed) -> Result | None:
+        """An act could not be done yet: tell it, until the phase has lasted for too long."""
+        late = overdue(self.restore.status, facts, wait.reason)
+        if late is not None:
+            return await self._follow(late, facts, observed)
+        return await self._hold(wait.reason, wait.seconds)
+
+    async def _job(self, facts: Facts, observed: Observed, *, undo: bool) -> Result | None:
         manifest = self.ctx.store.get(kinds.PG_CLUSTER, self.restore.namespace, self.restore.spec.pg_cluster)
         if manifest is None:
             return Wait("the cluster has gone", 1)
         view = acts.view_of(self.ctx, PGCluster.parse(manifest), manifest, observed)
-        wait = await acts.create_job(self.ctx, self.restore, view, undo=undo)
-        if wait is not None:
-            return await self._hold(wait, 2)
+        reason = await acts.create_job(self.ctx, self.restore, view, undo=undo)
+        if reason is not None:
+            return await self._wait(Wait(reason, 2), facts, observed)
         phase = UNDOING if undo else RESTORING
         if self.restore.status.phase != phase:
             job = f"{self.restore.spec.pg_cluster}-pgbackrest-restore"
@@ -164,9 +178,8 @@ class _Pass:
         return Wait("the Job is created", 5)
 
     async def _move(self, phase: str, *, message: str, error: str | None = None, **more: Any) -> None:
-        state = STARTING if phase in (CHECKING, STOPPING) else RUNNING
-        if self.restore.status.state == STARTING and phase not in (RESTORING, PROMOTING, REPLICAS):
-            state = STARTING
+        runs = phase in (RESTORING, PROMOTING, REPLICAS) or self.restore.status.state == RUNNING
+        state = RUNNING if runs else STARTING
         since = self.restore.status.phase_since
         now = self.ctx.clock()
         seconds = round((now - since).total_seconds(), 1) if since else 0

@@ -14,6 +14,8 @@ CONTAINER = "pgbackrest-restore"
 UNDO = "undo"
 RETRIES = 3
 """For pods that were killed; a script that says that it cannot succeed ends the Job."""
+DEADLINE_SECONDS = 7 * 86400
+"""For what the script cannot end by itself: a volume that hangs. One that stands still ends much sooner."""
 
 
 def manifest(
@@ -37,6 +39,7 @@ def manifest(
         "metadata": metadata | {"ownerReferences": [_reference(restore)]},
         "spec": {
             "backoffLimit": RETRIES,
+            "activeDeadlineSeconds": DEADLINE_SECONDS,
             "podFailurePolicy": {
                 "rules": [
                     {

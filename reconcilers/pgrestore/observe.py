@@ -1,5 +1,6 @@
 """What a restore needs to know of its surroundings, from the watches' store."""
 
+from datetime import datetime
 from typing import Literal
 
 from pgoperator import labels, naming
@@ -14,6 +15,7 @@ from pgoperator.kube.manifest import (
     owner_of,
     uid_of,
 )
+from reconcilers.pgcluster.conditions import NOT_READY
 from reconcilers.pgcluster.observe import observe
 from reconcilers.pgcluster.view import Observed
 from reconcilers.pgrestore import job as jobs
@@ -39,7 +41,10 @@ def facts(ctx: Context, restore: PGRestore) -> tuple[Facts, Observed]:
             cluster=_presence(cluster),
             instances=tuple(i.name for i in observed.instances),
             primary=primary.name if primary is not None else "",
-            ready=_is_ready(cluster),
+            ready=_is_ready(cluster, REPLICAS),
+            settled=_is_ready(cluster, None),
+            paused=bool((cluster or {}).get("spec", {}).get("pause")),
+            trouble=trouble(cluster),
             job=job(found, pods) if found is not None else None,
             pods=tuple(name_of(p) for p in pods if _phase(p) not in ("Succeeded", "Failed")),
         ),
@@ -53,11 +58,20 @@ def _presence(cluster: Manifest | None) -> Literal["present", "deleting", "absen
     return "deleting" if is_deleting(cluster) else "present"
 
 
-def _is_ready(cluster: Manifest | None) -> bool:
+def _is_ready(cluster: Manifest | None, phase: str | None) -> bool:
     """Whether the cluster's status says so, and says it of this phase and not of the time before."""
     status = (cluster or {}).get("status") or {}
     seen = {c["type"]: c["reason"] for c in status.get("conditions", []) if c["status"] == "True"}
-    return status.get("state") == "ready" and seen.get("PGBackRestoreProgressing") == REPLICAS
+    return status.get("state") == "ready" and seen.get("PGBackRestoreProgressing") == phase
+
+
+def trouble(cluster: Manifest | None) -> str:
+    """What a person must mend, if the status names it: that instances are down is the restore's own doing."""
+    conditions = {c["type"]: c for c in ((cluster or {}).get("status") or {}).get("conditions", [])}
+    degraded = conditions.get("Degraded", {})
+    if degraded.get("status") != "True" or degraded.get("reason") == NOT_READY:
+        return ""
+    return f"{degraded['reason']}: {degraded.get('message', '')}"[:SECRET_FREE]
 
 
 def _phase(pod: Manifest) -> str:
@@ -88,11 +102,24 @@ def job(found: Manifest, pods: list[Manifest]) -> Job:
         or "SuccessCriteriaMet" in conditions
         or any(e.get("exitCode") == 0 for e in ended),
         failed=failed or last.get("exitCode") == 1,
-        started=bool(ended) or any(_phase(p) == "Running" for p in own),
+        works=any(map(_works, own)),
+        idle_since=None if any(map(_works, own)) else _idle_since(found, own),
         refused=last.get("exitCode") == 1,
         message=message[-SECRET_FREE:],
         deleting=is_deleting(found),
     )
+
+
+def _works(pod: Manifest) -> bool:
+    return _phase(pod) == "Running" and not is_deleting(pod) and _terminated(pod) is None
+
+
+def _idle_since(found: Manifest, pods: list[Manifest]) -> datetime:
+    """When the last pod that worked was told to stop, or ended; without one, when the Job was created."""
+    times = [found["metadata"]["creationTimestamp"]]
+    times += [pod["metadata"].get("deletionTimestamp") for pod in pods]
+    times += [(_terminated(pod) or {}).get("finishedAt") for pod in pods]
+    return max(datetime.fromisoformat(time) for time in times if time)
 
 
 def _created(pod: Manifest) -> str:

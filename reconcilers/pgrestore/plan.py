@@ -25,14 +25,18 @@ SUCCEEDED: Final = "Succeeded"
 FAILED: Final = "Failed"
 
 DEADLINES = {
+    # A backup that is under way ends first.
+    CHECKING: timedelta(hours=12),
     STOPPING: timedelta(minutes=5),
     PROMOTING: timedelta(minutes=15),
     REPLICAS: timedelta(hours=12),
     ABORTING: timedelta(minutes=5),
-    UNDOING: timedelta(minutes=5),
+    UNDOING: timedelta(minutes=30),
 }
 POD_DEADLINE = timedelta(minutes=10)
-"""In which the Job's pod must run; how long it then works depends on the database."""
+"""How long the Job may be without a pod that works. One that works depends on the database: `job.py`."""
+RETURN_DEADLINE = timedelta(minutes=15)
+"""In which a cluster whose restore failed serves again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +49,10 @@ class Job:
     undoes: bool = False
     succeeded: bool = False
     failed: bool = False
-    started: bool = False
-    """Its container runs, or has run."""
+    works: bool = False
+    """A pod of it runs, and is not told to stop."""
+    idle_since: datetime | None = None
+    """Since when none does."""
     refused: bool = False
     """The script said that it cannot succeed, and that it left the former data in place."""
     message: str = ""
@@ -67,6 +73,11 @@ class Facts:
     """Instance that is the primary now."""
     ready: bool = False
     """Every promised instance serves."""
+    settled: bool = False
+    """The same, of a time when no restore is active."""
+    paused: bool = False
+    trouble: str = ""
+    """What keeps the cluster from being ready, as its status says it."""
     job: Job | None = None
     pods: tuple[str, ...] = ()
     """Pods of restore Jobs that have not ended."""
@@ -113,7 +124,7 @@ def decide(status: PGRestoreStatus, facts: Facts) -> Decision:
     if status.state == SUCCEEDED:
         return Do("clean")
     if status.state == FAILED:
-        return Do("release")
+        return _failed(status, facts)
     phase = status.phase or CHECKING
     if facts.cluster != "present":
         return _without_cluster(phase, facts)
@@ -124,64 +135,109 @@ def decide(status: PGRestoreStatus, facts: Facts) -> Decision:
     return _STEPS[phase](status, facts)
 
 
+def overdue(status: PGRestoreStatus, facts: Facts, waiting: str) -> Decision | None:
+    """What an act leads to that has to wait for longer than its phase may last; None while it may."""
+    phase = status.phase or CHECKING
+    if phase == RESTORING:
+        # The deadline of what stops is that of the phase in which it does.
+        return Move(STOPPING, waiting)
+    if not _late(status, facts):
+        return None
+    if phase == CHECKING:
+        return End(FAILED, error=f"given up after {_hours(DEADLINES[CHECKING])}: {waiting}")
+    if phase == STOPPING:
+        return Move(ABORTING, error=f"the restore could not begin in time: {waiting}")
+    return _given_up(status, waiting)
+
+
+def _hours(limit: timedelta) -> str:
+    return f"{limit.total_seconds() / 3600:g} hours"
+
+
+def _failed(status: PGRestoreStatus, facts: Facts) -> Decision:
+    """The restore holds the cluster until it is as it was: nobody may leave it alone before."""
+    began = status.phase not in (None, CHECKING)
+    if not began or facts.cluster != "present" or facts.settled or facts.paused:
+        return Do("release")
+    left = RETURN_DEADLINE - (facts.now - (status.completed or facts.now))
+    if left <= timedelta():
+        return Do("release")
+    return Hold(_because("waiting for every instance to serve again", facts), left.total_seconds() + 1)
+
+
 def _without_cluster(phase: str, facts: Facts) -> Decision:
-    if facts.job is not None and not facts.job.deleting and not (facts.job.succeeded or facts.job.failed):
+    job = facts.job
+    if job is not None and not job.deleting and not (job.succeeded or job.failed):
         return Do("delete-job")
     what = "does not exist" if facts.cluster == "absent" else "is being deleted"
     return End(FAILED, error=f"the cluster {what}" if phase == CHECKING else f"the cluster {what} by now")
 
 
-def _late(status: PGRestoreStatus, facts: Facts, limit: timedelta | None = None) -> bool:
-    limit = limit or DEADLINES[status.phase or CHECKING]
+def _late(status: PGRestoreStatus, facts: Facts) -> bool:
+    limit = DEADLINES[status.phase or CHECKING]
     return status.phase_since is not None and facts.now - status.phase_since > limit
 
 
-def _left(status: PGRestoreStatus, facts: Facts, limit: timedelta | None = None) -> float:
+def _left(status: PGRestoreStatus, facts: Facts) -> float:
     """Seconds until the deadline, when to look again if no event comes."""
-    limit = limit or DEADLINES[status.phase or CHECKING]
     since = status.phase_since or facts.now
-    return max(1.0, (since + limit - facts.now).total_seconds() + 1)
+    return max(1.0, (since + DEADLINES[status.phase or CHECKING] - facts.now).total_seconds() + 1)
+
+
+def _because(what: str, facts: Facts) -> str:
+    return f"{what}; the cluster says: {facts.trouble}" if facts.trouble else what
+
+
+def _own_job(facts: Facts) -> Job | None:
+    return facts.job if facts.job is not None and facts.job.owner == facts.uid else None
 
 
 def _stopping(status: PGRestoreStatus, facts: Facts) -> Decision:
     if facts.deleting:
         return Move(ABORTING, error="the restore was deleted")
-    if facts.job is not None and facts.job.owner != facts.uid:
-        return Hold("waiting for a former restore's Job to go", 5) if facts.job.deleting else Do("delete-job")
-    if not facts.instances and not facts.pods:
+    if facts.job is not None and facts.job.owner != facts.uid and not facts.job.deleting:
+        return Do("delete-job")
+    waiting = ", ".join(facts.instances or facts.pods)
+    if not waiting and (facts.job is None or facts.job.owner == facts.uid):
         return Do("create-job")
+    waiting = waiting or "a former restore's Job"
     if _late(status, facts):
-        names = ", ".join(facts.instances or facts.pods)
-        return Move(ABORTING, error=f"the instances did not stop in time: {names}")
-    return Hold(f"waiting for {', '.join(facts.instances or facts.pods)} to stop", _left(status, facts))
+        return Move(ABORTING, error=_because(f"they did not stop in time: {waiting}", facts))
+    return Hold(_because(f"waiting for {waiting} to stop", facts), _left(status, facts))
 
 
 def _restoring(status: PGRestoreStatus, facts: Facts) -> Decision:
-    job = facts.job
-    if job is None:
-        # Lost, with whatever deleted it: the script goes on from where the volume is.
-        return Move(ABORTING, error="the restore was deleted") if facts.deleting else Do("create-job")
-    if job.succeeded:
+    job = _own_job(facts)
+    if job is not None and job.succeeded:
         return Do("forget-leader")
     if facts.deleting:
         return Move(ABORTING, error="the restore was deleted")
+    if job is None:
+        # Lost, with whatever deleted it: the script goes on from where the volume is.
+        gone = facts.job is None and not facts.pods
+        return Do("create-job") if gone else Move(STOPPING, "the Job is lost; what is left of it stops")
     if job.failed:
         return Move(ABORTING, error=job.message or "the Job failed without a word")
-    if not job.started and _late(status, facts, POD_DEADLINE):
+    return _at_work(job, status, facts)
+
+
+def _at_work(job: Job, status: PGRestoreStatus, facts: Facts) -> Decision:
+    if job.works:
+        return Hold(job.message or "restoring", 600)
+    left = POD_DEADLINE - (facts.now - (job.idle_since or status.phase_since or facts.now))
+    if left < timedelta():
         return Move(ABORTING, error=f"the Job's pod does not start: {job.message or 'it is not scheduled'}")
-    seconds = 600 if job.started else _left(status, facts, POD_DEADLINE)
-    return Hold(job.message or ("restoring" if job.started else "waiting for the Job's pod"), seconds)
+    return Hold(job.message or "waiting for the Job's pod", left.total_seconds() + 1)
 
 
 def _promoting(status: PGRestoreStatus, facts: Facts) -> Decision:
     if facts.primary:
         return Move(REPLICAS, "writes are accepted; the replicas follow")
     if _late(status, facts):
-        # The data is restored and in place; what keeps PostgreSQL from it is told by the cluster's status.
-        return End(
-            FAILED, error="the data is restored, but no primary came up in time: see the cluster's status"
-        )
-    return Hold(f"waiting for {status.instance} to become the primary", _left(status, facts))
+        # The instance stays marked as the one that starts first, so the former data leads nowhere.
+        why = f"the data is restored, but {status.instance} did not become the primary in time"
+        return End(FAILED, error=_because(why, facts))
+    return Hold(_because(f"waiting for {status.instance} to become the primary", facts), _left(status, facts))
 
 
 def _replicas(status: PGRestoreStatus, facts: Facts) -> Decision:
@@ -190,12 +246,13 @@ def _replicas(status: PGRestoreStatus, facts: Facts) -> Decision:
     if facts.deleting:
         return End(SUCCEEDED, "the cluster is restored; the object was deleted before all replicas followed")
     if _late(status, facts):
-        return End(SUCCEEDED, "the cluster is restored, but not every instance serves: see its status")
-    return Hold("writes are accepted; waiting for every instance to serve", _left(status, facts))
+        return End(SUCCEEDED, _because("the cluster is restored, but not every instance serves", facts))
+    waiting = _because("writes are accepted; waiting for every instance to serve", facts)
+    return Hold(waiting, _left(status, facts))
 
 
 def _aborting(status: PGRestoreStatus, facts: Facts) -> Decision:
-    job = facts.job if facts.job is not None and facts.job.owner == facts.uid else None
+    job = _own_job(facts)
     if job is not None and job.undoes:
         return Move(UNDOING, status.message or "")
     if job is not None and job.refused:
@@ -206,21 +263,28 @@ def _aborting(status: PGRestoreStatus, facts: Facts) -> Decision:
         # Its pod may have been between two renames: only a look at the volume tells.
         return Do("undo-job") if status.job_name else _given_up(status)
     if _late(status, facts):
-        return _given_up(status)
+        return _given_up(status, "the Job's pod did not stop in time")
     return Hold("waiting for the Job's pod to stop", _left(status, facts))
 
 
 def _undoing(status: PGRestoreStatus, facts: Facts) -> Decision:
-    job = facts.job
+    job = _own_job(facts)
     if job is None:
-        return Do("undo-job")
-    if job.succeeded or job.failed or _late(status, facts):
+        late = "putting the former data back took too long"
+        return _given_up(status, late) if _late(status, facts) else Do("undo-job")
+    if job.succeeded:
         return _given_up(status)
-    return Hold("putting the former data back", _left(status, facts))
+    if job.failed:
+        return _given_up(status, f"the former data could not be put back: {job.message}")
+    if _late(status, facts):
+        # It must not touch the volume any more when the instances start.
+        return Do("delete-job") if not job.deleting else _given_up(status, job.message)
+    return Hold(job.message or "putting the former data back", _left(status, facts))
 
 
-def _given_up(status: PGRestoreStatus) -> Decision:
-    return End(FAILED, error=status.error or "the restore was given up")
+def _given_up(status: PGRestoreStatus, more: str = "") -> Decision:
+    why = status.error or "the restore was given up"
+    return End(FAILED, error=f"{why}; {more}" if more else why)
 
 
 _STEPS = {

@@ -9,6 +9,7 @@ from pgoperator.kube.manifest import Key, Kind, Manifest, annotations_of, key_of
 from pgoperator.runtime.source import Watch
 from reconcilers.pgcluster.view import is_ready
 from reconcilers.pgcluster.watches import cluster_of
+from reconcilers.pgrestore.observe import trouble
 
 Restores = Callable[[Key], Iterable[Key]]
 
@@ -53,7 +54,9 @@ def _restore(manifest: Manifest) -> Any:
 def _cluster(manifest: Manifest) -> Any:
     status = manifest.get("status") or {}
     progress = [c["reason"] for c in status.get("conditions", []) if c["type"] == "PGBackRestoreProgressing"]
-    return manifest["metadata"].get("deletionTimestamp"), status.get("state"), progress
+    spec = manifest["spec"]
+    stands = manifest["metadata"].get("deletionTimestamp"), spec.get("pause"), spec.get("unmanaged")
+    return stands, status.get("state"), progress, trouble(manifest)
 
 
 def _state(manifest: Manifest) -> Any:

@@ -28,8 +28,9 @@ ALONE = {"test_faults", "test_faults_synchronous", "test_quiet", "test_without_a
 # Two modules run at a time: these begin first, the longest at the head, so that both lanes end together.
 # Each run ends with the time that each module took.
 LONG = (
+    "test_restore_interrupted",
     "test_restore",
-    "test_restore_disturbed",
+    "test_restore_faults",
     "test_rolling",
     "test_proxy_tls",
     "test_backup_schedule",
@@ -39,6 +40,7 @@ LONG = (
     "test_docs",
     "test_backup",
     "test_restore_new",
+    "test_restore_refused",
     "test_monitoring",
     "test_helm",
 )

@@ -357,3 +357,23 @@ def test_tablespaces_are_restored_in_their_places(place: Place) -> None:
     finally:
         place.stop()
         shutil.rmtree(folder)
+
+
+def test_one_that_stands_still_ends_and_says_so(place: Place) -> None:
+    # In the place of pgBackRest: it waits for ever, as one does whose volume hangs.
+    silent = place.root / "silent"
+    silent.mkdir()
+    (silent / "pgbackrest").write_text("#!/bin/bash\nexec tail -f /dev/null\n")
+    (silent / "pgbackrest").chmod(0o755)
+    before = (place.data / "global/pg_control").read_bytes()
+    path = f"{silent}:{place.environment()['PATH']}"
+    try:
+        first = place.begin(PATH=path, STALL_SECONDS="3")
+        assert first.wait(60) == 143
+        assert "stands still" in place.message()
+    finally:
+        os.killpg(first.pid, signal.SIGKILL)
+        shutil.rmtree(silent)
+    assert (place.data / "global/pg_control").read_bytes() == before
+    # The next one goes on from there.
+    assert place.restore(STALL_SECONDS="20") == 0, (place.root / "restore.log").read_text()

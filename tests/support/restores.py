@@ -1,10 +1,11 @@
 """Backups and restores under test."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tests.support.clients import Client
-from tests.support.clusters import Cluster
+from tests.support.clusters import Cluster, example
 from tests.support.kubectl import Manifest, until
 from tests.support.tell import tell
 
@@ -12,10 +13,20 @@ BACKUPS, RESTORES = "perconapgbackups", "perconapgrestores"
 ENDED = ("Succeeded", "Failed")
 
 
-def backup(cluster: Cluster, name: str, *options: str, repo: str = "repo1", seconds: float = 120) -> str:
-    """Take a backup and return its label."""
+def ask_for_backup(cluster: Cluster, name: str, *options: str, repo: str = "repo1") -> None:
+    """Ask for a backup."""
     spec: Manifest = {"pgCluster": cluster.name, "repoName": repo, "options": list(options)}
     cluster.kubectl.apply(_manifest("PerconaPGBackup", name, spec))
+
+
+def backup(cluster: Cluster, name: str, *options: str, repo: str = "repo1", seconds: float = 120) -> str:
+    """Take a backup and return its label."""
+    ask_for_backup(cluster, name, *options, repo=repo)
+    return backed_up(cluster, name, seconds)
+
+
+def backed_up(cluster: Cluster, name: str, seconds: float = 120) -> str:
+    """Wait until a backup has succeeded and return its label."""
 
     def ended() -> Manifest | None:
         status: Manifest = cluster.kubectl.get(BACKUPS, name).get("status", {})
@@ -37,36 +48,52 @@ def first_backup(cluster: Cluster, seconds: float = 180) -> str:
     return str(until("the first backup succeeds", label, seconds, cluster.explain))
 
 
-def with_backup(cluster: Cluster, client: Client) -> Cluster:
-    """Make a cluster, wait for its first backup, and make the table of which restores are judged."""
-    cluster.apply()
-    cluster.wait_ready()
-    first_backup(cluster)
+def cluster_with_rows(make: Callable[..., Cluster], client: Client, name: str, instances: int = 3) -> Cluster:
+    """Make a cluster that has a backup, and a table `kept` that is newer than that."""
+    made = make(example(name, instances=instances, poolers=1))
+    made.apply()
+    made.wait_ready()
+    first_backup(made)
+    uri = made.credentials()["pgbouncer-uri"]
+    client.sql(uri, "CREATE TABLE kept AS SELECT generate_series(1, 100) AS n")
+    return made
+
+
+def add(cluster: Cluster, client: Client, rows: int) -> None:
+    """Commit so many rows more."""
     uri = cluster.credentials()["pgbouncer-uri"]
-    client.sql(uri, "CREATE TABLE kept (n int, at timestamptz DEFAULT clock_timestamp())")
-    return cluster
+    client.sql(uri, f"INSERT INTO kept SELECT generate_series(1, {rows})")
+
+
+def count(cluster: Cluster, client: Client) -> int:
+    """Return how many rows there are."""
+    return int(client.sql(cluster.credentials()["pgbouncer-uri"], "SELECT count(*) FROM kept"))
+
+
+def identities(cluster: Cluster) -> dict[str, str]:
+    """Return the instances' pods: the same before and after means that nothing was stopped."""
+    return {p["metadata"]["name"]: p["metadata"]["uid"] for p in cluster.instances()}
+
+
+def timeline(cluster: Cluster) -> int:
+    """Return the timeline of the primary."""
+    return int(cluster.psql("SELECT timeline_id FROM pg_control_checkpoint()"))
 
 
 def serves(cluster: Cluster, client: Client, rows: int) -> None:
-    """Check that everything is as it should be after a restore, and that the table has so many rows."""
+    """Everything is as it should be after a restore, and the table has so many rows."""
     cluster.wait_ready()
-    uri = cluster.credentials()["pgbouncer-uri"]
-    assert client.sql(uri, "SELECT count(*) FROM kept") == str(rows)
+    assert count(cluster, client) == rows
     # Members tell their timeline once in a round only.
     one_timeline = lambda: len({m["TL"] for m in cluster.patronictl()}) == 1  # noqa: E731
     until("all members are on one timeline", one_timeline, 30, cluster.explain)
-    members = cluster.patronictl()
-    assert sorted(m["Role"] for m in members) == ["Leader", "Replica", "Replica"]
+    followers = ["Replica"] * (len(cluster.instances()) - 1)
+    assert sorted(m["Role"] for m in cluster.patronictl()) == ["Leader", *followers]
     # Archiving works on the new timeline.
     before = cluster.psql("SELECT archived_count FROM pg_stat_archiver")
     cluster.psql("SELECT pg_switch_wal() FROM (SELECT pg_logical_emit_message(false, 'a', 'b')) a")
     moved = lambda: cluster.psql("SELECT archived_count FROM pg_stat_archiver") != before  # noqa: E731
     until("a segment is archived", moved, 60, cluster.explain)
-
-
-def count(cluster: Cluster, client: Client) -> int:
-    """Return how many rows the table has."""
-    return int(client.sql(cluster.credentials()["pgbouncer-uri"], "SELECT count(*) FROM kept"))
 
 
 def _manifest(kind: str, name: str, spec: Manifest) -> Manifest:

@@ -6,6 +6,7 @@ from pgoperator.api.pgrestore import PGRestoreStatus
 from reconcilers.pgrestore.plan import (
     DEADLINES,
     POD_DEADLINE,
+    RETURN_DEADLINE,
     Do,
     End,
     Facts,
@@ -13,6 +14,7 @@ from reconcilers.pgrestore.plan import (
     Job,
     Move,
     decide,
+    overdue,
 )
 from tests.unit.pgrestore.world import INSTANCES, START, UID, new
 
@@ -70,45 +72,108 @@ def test_a_former_job_goes_first() -> None:
     assert isinstance(waiting, Hold)
 
 
-def test_a_lost_job_is_made_again() -> None:
+def test_a_lost_job_is_made_again_once_its_pod_has_stopped() -> None:
     assert decide(status("Restoring"), facts()) == Do("create-job")
+    stops = decide(status("Restoring", job_name="job"), facts(pods=("left",)))
+    assert isinstance(stops, Move)
+    assert stops.phase == "Stopping"
+    assert decide(status("Stopping", job_name="job"), facts()) == Do("create-job")
 
 
-@pytest.mark.parametrize(
-    ("phase", "given", "limit"),
-    [
-        ("Stopping", {"instances": INSTANCES}, DEADLINES["Stopping"]),
-        ("Restoring", {"job": Job("uid", UID, message="no node has room")}, POD_DEADLINE),
-    ],
-)
-def test_what_takes_too_long_is_given_up(phase: str, given: dict[str, object], limit: timedelta) -> None:
+WAITS = {
+    "Stopping": ({"instances": INSTANCES}, DEADLINES["Stopping"], "did not stop in time: c-a-1111"),
+    "Restoring": (
+        {"job": Job("uid", UID, message="no node has room", idle_since=START)},
+        POD_DEADLINE,
+        "no node has room",
+    ),
+    "Promoting": ({"trouble": "OOM: too big"}, DEADLINES["Promoting"], "OOM: too big"),
+    "Replicas": ({"trouble": "OOM: too big"}, DEADLINES["Replicas"], "OOM: too big"),
+    "Aborting": ({"pods": ("left",)}, DEADLINES["Aborting"], "did not stop in time"),
+    "Undoing": (
+        {"job": Job("uid", UID, message="no node has room", deleting=True)},
+        DEADLINES["Undoing"],
+        "no node has room",
+    ),
+}
+
+
+@pytest.mark.parametrize("phase", WAITS)
+def test_no_phase_waits_for_ever_and_its_end_has_the_cause(phase: str) -> None:
+    given, limit, cause = WAITS[phase]
     in_time = decide(status(phase), facts(now=START + limit, **given))
     assert isinstance(in_time, Hold)
-    assert in_time.seconds >= 1
+    assert 1 <= in_time.seconds <= 2
     late = decide(status(phase), facts(now=START + limit + timedelta(seconds=2), **given))
-    assert isinstance(late, Move)
-    assert late.phase == "Aborting"
-    assert late.error
+    assert isinstance(late, Move | End)
+    assert cause in f"{late}"
 
 
-def test_a_job_that_works_has_no_deadline() -> None:
-    working = Job("uid", UID, started=True)
+@pytest.mark.parametrize("phase", ["Stopping", "Promoting", "Replicas"])
+def test_what_keeps_the_cluster_from_its_part_is_told_at_once(phase: str) -> None:
+    held = decide(status(phase), facts(instances=INSTANCES, trouble="NameTooLong: too long"))
+    assert isinstance(held, Hold)
+    assert "NameTooLong: too long" in held.message
+
+
+@pytest.mark.parametrize("phase", ["Checking", "Stopping", "Aborting", "Undoing"])
+def test_an_act_that_must_wait_has_the_deadline_of_its_phase(phase: str) -> None:
+    why, limit = "a backup is under way", DEADLINES[phase]
+    assert overdue(status(phase), facts(now=START + limit), why) is None
+    late = overdue(status(phase), facts(now=START + limit + timedelta(seconds=2)), why)
+    assert isinstance(late, Move | End)
+    assert why in f"{late}"
+
+
+def test_a_job_that_works_may_take_as_long_as_the_database_is_large() -> None:
+    working = Job("uid", UID, works=True)
     assert isinstance(decide(status("Restoring"), facts(job=working, now=START + timedelta(days=3))), Hold)
+
+
+def test_a_job_that_has_worked_for_long_has_time_to_start_another_pod() -> None:
+    now = START + timedelta(days=3)
+    moved = Job("uid", UID, idle_since=now - timedelta(minutes=1))
+    assert isinstance(decide(status("Restoring"), facts(job=moved, now=now)), Hold)
 
 
 @pytest.mark.parametrize("phase", ["Aborting", "Undoing"])
 def test_giving_up_ends_too(phase: str) -> None:
-    stuck = facts(
-        job=Job("uid", UID, deleting=phase == "Aborting"), pods=("p",), now=START + timedelta(hours=1)
-    )
-    assert decide(status(phase, error="why"), stuck) == End("Failed", error="why")
+    stuck = facts(job=Job("uid", UID, deleting=True), pods=("p",), now=START + timedelta(hours=1))
+    ended = decide(status(phase, error="why"), stuck)
+    assert isinstance(ended, End)
+    assert ended.error.startswith("why")
 
 
-def test_no_primary_in_time_is_a_failure_that_keeps_the_restored_data() -> None:
-    late = decide(status("Promoting"), facts(now=START + timedelta(hours=1)))
-    assert isinstance(late, End)
-    assert late.state == "Failed"
-    assert "the data is restored" in late.error
+def test_a_job_that_undoes_for_too_long_goes_before_the_instances_start() -> None:
+    late = facts(job=Job("uid", UID, works=True), now=START + timedelta(hours=1))
+    assert decide(status("Undoing"), late) == Do("delete-job")
+
+
+def test_former_data_that_cannot_be_put_back_is_told() -> None:
+    ended = decide(status("Undoing", error="why"), facts(job=Job("uid", UID, failed=True, message="no room")))
+    assert ended == End("Failed", error="why; the former data could not be put back: no room")
+
+
+def failed(phase: str = "Undoing") -> PGRestoreStatus:
+    return status(phase, state="Failed", completed=START)
+
+
+def test_a_failed_restore_holds_the_cluster_until_it_serves_again() -> None:
+    assert isinstance(decide(failed(), facts(primary=INSTANCES[0])), Hold)
+    assert decide(failed(), facts(settled=True)) == Do("release")
+    assert decide(failed(), facts(now=START + RETURN_DEADLINE)) == Do("release")
+    assert decide(failed(), facts(paused=True)) == Do("release")
+    assert decide(failed(), facts(cluster="absent")) == Do("release")
+    assert decide(failed("Checking"), facts()) == Do("release")
+
+
+@pytest.mark.parametrize("fails", ["", "no such backup"])
+def test_a_cluster_that_is_to_be_left_alone_is_so_afterwards(fails: str) -> None:
+    world = new(job_fails=fails, refused=False)
+    world.unmanaged = True
+    world.play()
+    assert world.ready
+    assert world.data == ("old" if fails else "new")
 
 
 def test_replicas_that_never_follow_do_not_undo_a_restore() -> None:
@@ -122,7 +187,7 @@ def test_without_a_cluster_it_fails(presence: str) -> None:
     ended = decide(PGRestoreStatus(), facts(cluster=presence))
     assert isinstance(ended, End)
     assert ended.state == "Failed"
-    job = Job("uid", UID, started=True)
+    job = Job("uid", UID, works=True)
     assert decide(status("Restoring"), facts(cluster=presence, job=job)) == Do("delete-job")
 
 

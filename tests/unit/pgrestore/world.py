@@ -34,6 +34,7 @@ class World:
     now: datetime = START
     job_fails: str = ""
     refused: bool = True
+    unmanaged: bool = False
 
     def facts(self) -> Facts:
         return Facts(
@@ -43,20 +44,29 @@ class World:
             instances=self.instances,
             primary=self.primary,
             ready=self.ready and self.status.phase == "Replicas",
+            settled=self.ready and self._mode() is None,
             job=self.job,
             pods=("job-pod",) if self.pod else (),
         )
 
+    def _is_busy(self) -> bool:
+        """As `restoring.is_busy`: the finalizer stands until the restore is released."""
+        return self.status.phase not in (None, "Checking") and not self.released
+
     def settle(self) -> None:
         """Let time pass: the other reconciler, the Job controller and kubelet do their parts."""
         self.now += timedelta(seconds=1)
+        if self._is_busy() or not self.unmanaged:
+            self._reconcile()
+        self._run_job()
+
+    def _reconcile(self) -> None:
         mode = self._mode()
         wanted = tuple(i for i in INSTANCES if restoring.may_run(mode, i))
         if wanted and self.pod:
             raise ViolatedError("instances are started while the Job's pod has the volume")
         self.instances = wanted
         self._run_instances()
-        self._run_job()
 
     def _run_instances(self) -> None:
         wanted = self.instances
@@ -77,8 +87,8 @@ class World:
             self.pod = False
         elif self.job.deleting:
             self.job, self.pod = None, False
-        elif not self.job.started:
-            self.job, self.pod = replace(self.job, started=True), True
+        elif not self.job.works and not (self.job.succeeded or self.job.failed):
+            self.job, self.pod = replace(self.job, works=True), True
             if not self.job.undoes and self.data == "old":
                 self.data = "between"
         elif not (self.job.succeeded or self.job.failed):

@@ -1,0 +1,61 @@
+"""The end of every backup, asked for by the finalizer, of a cluster that does not run."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from pgoperator import labels
+from tests.support.clusters import Cluster, example
+from tests.support.kubectl import Kubectl, until
+from tests.support.restores import BACKUPS, backup, first_backup
+from tests.support.s3 import S3, server
+
+
+@pytest.fixture(scope="module")
+def s3(kubectl: Kubectl) -> Iterator[S3]:
+    with server(kubectl) as found:
+        yield found
+
+
+def pause(cluster: Cluster) -> None:
+    cluster.change(lambda spec: spec.update(pause=True))
+    paused = lambda: cluster.cr()["status"]["state"] == "paused"  # noqa: E731
+    until("it is paused", paused, 120, cluster.explain)
+
+
+def ruin(cluster: Cluster) -> None:
+    """Take away what PostgreSQL cannot start without."""
+    script = "cd /pgdata/pg17; rm global/pg_control; kill -9 $(head -n 1 postmaster.pid)"
+    cluster.exec(cluster.primary_name(), "bash", "-c", script)
+    until("it is broken", lambda: not cluster.is_ready(), 60, cluster.explain)
+
+
+@pytest.mark.parametrize("stop", [pause, ruin])
+def test_every_backup_goes(
+    new_cluster: Callable[..., Cluster], s3: S3, stop: Callable[[Cluster], None]
+) -> None:
+    manifest = example(f"to-{stop.__name__}", instances=1, poolers=0)
+    settings = manifest["spec"]["backups"]["pgbackrest"]
+    settings["repos"].append(s3.repo("repo2"))
+    settings["configuration"] = s3.configuration()
+    settings["global"] = s3.options("repo2", f"/{manifest['metadata']['name']}")
+    manifest["metadata"]["finalizers"] = [labels.FINALIZER_DELETE_BACKUPS]
+    made = new_cluster(manifest)
+    made.apply()
+    made.wait_ready()
+    first_backup(made)
+    backup(made, f"of-{made.name}", "--type=full", repo="repo2")
+    mine = lambda: [p for p in s3.files() if p.startswith(f"{made.name}/") and "/db/" in p]  # noqa: E731
+    assert mine()
+    stop(made)
+    made.kubectl.delete("perconapgclusters", made.name)
+    gone = lambda: made.kubectl.find("perconapgclusters", made.name) is None  # noqa: E731
+    until("the cluster is gone", gone, 240, made.explain)
+    assert mine() == []
+    kept = [e["message"] for e in made.kubectl.items("events") if e["reason"] == "BackupsKept"]
+    assert kept == []
+    of_it = lambda: [  # noqa: E731
+        b for b in made.kubectl.items(BACKUPS) if b["spec"]["pgCluster"] == made.name
+    ]
+    until("no object is left", lambda: not of_it(), 20)
+    assert made.kubectl.find("persistentvolumeclaim", f"{made.name}-repo1")
