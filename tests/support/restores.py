@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tests.support.clients import Client
 from tests.support.clusters import Cluster, example
@@ -113,7 +113,7 @@ class Restore:
     name: str
     options: tuple[str, ...] = ()
     repo: str = "repo1"
-    began: float = 0.0
+    began: float = field(default_factory=time.monotonic)
 
     def apply(self) -> "Restore":
         """Ask for it."""
