@@ -72,6 +72,9 @@ WHERE d.datallowconn AND d.datconnlimit <> -2;
 \setenv PGUSER :USER
 \setenv PGDATABASE :DBNAME
 \setenv PGCONNECT_TIMEOUT 10
+-- In force before the first statement, whatever the database's owner has set for it: a time limit that ends the `SET`
+-- of the search path would have the superuser find the owner's functions.
+\setenv PGOPTIONS '-c role=none -c search_path=pg_catalog,pg_temp -c statement_timeout=0'
 SELECT :'second' || string_agg(
     format(E'\\setenv PGDATABASE \'%s\'\nSELECT :\'third\' \\g |psql -X -q -A -t -w -f - 2>&1',
         replace(replace(replace(d.datname, '\', '\\'), '''', '\'''), E'\n', '\n')),

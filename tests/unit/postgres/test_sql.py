@@ -115,7 +115,8 @@ def test_a_run_on_a_right_cluster_writes_nothing(server):
     first = everything(server)
     before = server.value(NEXT_XID)
 
-    assert everything(server) == first
+    # PostgreSQL writes WAL by itself now and then.
+    assert replace(everything(server), location=first.location) == first
     assert server.value(NEXT_XID) == before
 
 
