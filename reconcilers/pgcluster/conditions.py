@@ -10,7 +10,17 @@ from pgoperator.api.cluster import PGCluster
 from pgoperator.api.ignored import ignored_fields
 from pgoperator.api.status import PGClusterStatus
 from pgoperator.kube.manifest import Manifest
-from reconcilers.pgcluster import archive, claims, configuration, consent, on_demand, pausing, pmm, space
+from reconcilers.pgcluster import (
+    archive,
+    claims,
+    configuration,
+    consent,
+    gaps,
+    on_demand,
+    pausing,
+    pmm,
+    space,
+)
 from reconcilers.pgcluster.memory import NO_CHANGE, Asked, Change
 from reconcilers.pgcluster.problems import Problem
 from reconcilers.pgcluster.view import View, is_ready
@@ -77,6 +87,7 @@ def findings(view: View, outcome: Outcome, missing: list[str], volumes: Sequence
         found += [Finding(*fact) for fact in archive.facts(view, outcome.book, *stanza)]
         found += [Finding(*fact) for fact in on_demand.facts(view, outcome.book)]
         found += [Finding(*fact) for fact in space.facts(view, outcome.book)]
+        found += [Finding(*fact) for fact in gaps.facts(view, outcome.book)]
     if view.cluster.spec.pg_bouncer:
         available = any(is_ready(pod) for pod in view.observed.pooler_pods)
         found.append(
