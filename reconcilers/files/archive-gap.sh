@@ -13,7 +13,7 @@ set -u
 repo=$1 timeline=$2 seconds=${GAP_SECONDS:-12}
 size=$((16 << 20)) # bytes of a segment; another size is found out below, and nothing is said then
 
-ask() { timeout "$seconds" pgbackrest --stanza=db "--repo=$repo" --io-timeout=5 --protocol-timeout=10 "$@"; }
+ask() { timeout "$seconds" pgbackrest --stanza=db "--repo=$repo" --io-timeout=5 "$@"; }
 last() { grep --only-matching --extended-regexp "\"$1\":\"$2\"" <<<"$info" | tail -n 1 | cut -d '"' -f 4; }
 say() { local status=$1; shift; echo "$*"; exit "$status"; }
 # value LSN: as a number.

@@ -15,7 +15,7 @@ pause=30 limit=${GET_SECONDS:-3} marks=${ARCHIVE_UNREACHABLE:-/tmp/archive-unrea
 if [[ $1 = *.history && -s ${2%/*}/$1 ]]; then exit 1; fi
 
 printf -v now '%(%s)T' -1
-repos=$(cat "${PGBACKREST_FILES:-/etc/pgbackrest/conf.d}"/*.conf 2>/dev/null |
+repos=$(cat "${CONFIGURATION:-/etc/pgbackrest/conf.d}"/*.conf 2>/dev/null |
     sed --quiet 's/^repo\([1-4]\)-path *=.*/\1/p' | sort -u)
 for repo in ${repos:-1}; do
     if read -r failed 2>/dev/null <"$marks-$repo" && ((now - failed < pause)); then continue; fi

@@ -71,7 +71,7 @@ def test_each_repository_is_asked_by_itself_and_a_dead_one_left_alone(tmp_path: 
         (tmp_path / "asked").unlink(missing_ok=True)
         says = f'case " $* " in *" --repo=1 "*) {repo1} ;; *" --repo=2 "*) {repo2} ;; esac'
         program(tmp_path, "pgbackrest", f'echo "$*" >>{tmp_path}/asked; {says}')
-        own = {"GET_SECONDS": seconds, "ARCHIVE_UNREACHABLE": str(marks), "PGBACKREST_FILES": str(tmp_path)}
+        own = {"GET_SECONDS": seconds, "ARCHIVE_UNREACHABLE": str(marks), "CONFIGURATION": str(tmp_path)}
         done = run("archive-get.sh", "00000002.history", "to", folder=tmp_path, **own)
         asked = (tmp_path / "asked").read_text().splitlines() if (tmp_path / "asked").exists() else []
         assert all(line.endswith("archive-get 00000002.history to") for line in asked)
