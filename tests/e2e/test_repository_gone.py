@@ -122,6 +122,7 @@ def lives_through(
             "the cause is told", lambda: words in says(cluster, "ArchivingFailing"), 300, cluster.explain, 1
         )
         if forget:
+            write(cluster, what, 10)  # more than wal_keep_size, which Patroni sets to 128 MB
             cluster.psql("CHECKPOINT; CHECKPOINT")
             write(cluster, what)
             (replica,) = cluster.replicas()
