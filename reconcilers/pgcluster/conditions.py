@@ -83,11 +83,9 @@ def findings(view: View, outcome: Outcome, missing: list[str], volumes: Sequence
     if view.secrets:
         found.append(_certificates(view))
     if view.cluster.spec.backups.enabled:
-        stanza = outcome.stanza_hash, outcome.stanza_error
-        found += [Finding(*fact) for fact in archive.facts(view, outcome.book, *stanza)]
-        found += [Finding(*fact) for fact in on_demand.facts(view, outcome.book)]
-        found += [Finding(*fact) for fact in space.facts(view, outcome.book)]
-        found += [Finding(*fact) for fact in gaps.facts(view, outcome.book)]
+        facts = archive.facts(view, outcome.book, outcome.stanza_hash, outcome.stanza_error)
+        more = [fact for part in (on_demand, space, gaps) for fact in part.facts(view, outcome.book)]
+        found += [Finding(*fact) for fact in facts + more]
     if view.cluster.spec.pg_bouncer:
         available = any(is_ready(pod) for pod in view.observed.pooler_pods)
         found.append(
