@@ -60,7 +60,7 @@ TRIGGER_SWITCHOVER = "trigger-switchover"
 # What tells a StatefulSet's pods of one template from those of another.
 REVISION = "controller-revision-hash"
 
-# On a PerconaPGBackup: its Job, and why it was taken (manual, replica-create or scheduled).
+# On a PerconaPGBackup: its Job, and why it was taken (manual, replica-create, scheduled or archive-gap).
 BACKUP_JOB_NAME = PERCONA + "pgbackrest-backup-job-name"
 BACKUP_JOB_TYPE = PERCONA + "pgbackrest-backup-job-type"
 BACKUP_EXPIRED = PERCONA + "expired"

@@ -1,9 +1,9 @@
 #!/bin/bash
 # archive-time.sh STATE: tells what pgbackrest-push.sh has left in STATE, by this pod's annotations: the time of the
-# last commit in the pushed segments by pgv2.percona.com/archived, why no segment can be pushed by
-# pgv2.percona.com/archive-failure. One at a time; what comes meanwhile is told by a later round.
+# last commit in the pushed segments and what the repositories lack by pgv2.percona.com/archived, why no segment can be
+# pushed by pgv2.percona.com/archive-failure. One at a time; what comes meanwhile is told by a later round.
 set -u
-state=$1 pause=${ARCHIVE_PAUSE:-10}
+here=${0%/*} state=$1 pause=${ARCHIVE_PAUSE:-10}
 account=${SERVICE_ACCOUNT:-/var/run/secrets/kubernetes.io/serviceaccount}
 # Patroni keeps Kubernetes' variables from PostgreSQL, and so from us.
 server=${API_SERVER:-https://kubernetes.default.svc}
@@ -43,10 +43,31 @@ turn() {
     tell archive-failure "$value" || { : >"$state/turned"; exit 0; }
 }
 
+# look SEGMENT: what the repositories lack of before this segment's timeline goes into `gaps`. Once for each timeline:
+# members push in order, so what is not there by now is not expected any more, and later ones leave nothing out. A
+# repository that does not answer is looked at again in the next round.
+look() {
+    local timeline repos repo said gaps='' unknown=''
+    [[ $1 =~ ^[0-9A-F]{24}$ ]] || return
+    timeline=$((16#${1:0:8}))
+    if ((timeline == 1)) || [ "$(cat "$state/timeline" 2>/dev/null)" = "$timeline" ]; then return; fi
+    repos=$(timeout 30 pgbackrest --stanza=db --output=json info | grep --only-matching '"key":[1-4]')
+    [ -n "$repos" ] || return
+    for repo in ${repos//'"key":'/}; do
+        said=$(bash "$here/archive-gap.sh" "$repo" "$timeline")
+        case $? in
+        1) gaps+=",{\"repo\":$repo,\"wal\":\"${said% *}\",\"after\":\"${said#* }\"}" ;;
+        2) unknown=yes ;;
+        esac
+    done
+    printf '%s' "${gaps#,}" >"$state/gaps"
+    [ -n "$unknown" ] || echo "$timeline" >"$state/timeline"
+}
+
 # round: tells of what was pushed since the last one. From the newest segment back to one with a commit: one read in
 # a busy database, and in a quiet one there are few.
 round() {
-    local paths last found now i
+    local paths last found now gaps i
     mv "$state/pushed" "$state/telling"
     mapfile -t paths <"$state/telling"
     last=$(cat "$state/commit" 2>/dev/null)
@@ -59,8 +80,11 @@ round() {
         fi
     done
     TZ=UTC printf -v now '%(%Y-%m-%dT%H:%M:%SZ)T' -1
+    look "${paths[-1]##*/}"
+    gaps=$(cat "$state/gaps" 2>/dev/null)
     # The next segment begins anew.
-    tell archived "$(quoted "{\"wal\":\"${paths[-1]##*/}\",\"commit\":\"$last\",\"pushed\":\"$now\"}")"
+    found="\"wal\":\"${paths[-1]##*/}\",\"commit\":\"$last\",\"pushed\":\"$now\"${gaps:+,\"gaps\":[$gaps]}"
+    tell archived "$(quoted "{$found}")"
 }
 
 # What is left after the last look and before the lock is free has found the lock taken: so look once more.

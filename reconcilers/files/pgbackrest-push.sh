@@ -10,6 +10,16 @@
 set -u
 here=${0%/*} state=${ARCHIVE_STATE:-/tmp/archive-state}
 
+# Patroni pushes what a former primary has left before that is rewound, one after another, and gives whole paths. The
+# member is to come back: what a repository does not take soon is given up, and after that the rest for a minute.
+if [[ $1 = /* ]]; then
+    printf -v now '%(%s)T' -1
+    if read -r failed 2>/dev/null <"$state/given-up" && ((now - failed < 60)); then exit 1; fi
+    timeout "${PUSH_SECONDS:-10}" pgbackrest --stanza=db archive-push "$1" && exit 0
+    mkdir -p "$state" && echo "$now" >"$state/given-up"
+    exit 1
+fi
+
 output=$(pgbackrest --stanza=db archive-push "$1" 2>&1)
 status=$?
 if [ -n "$output" ]; then printf '%s\n' "$output" >&2; fi

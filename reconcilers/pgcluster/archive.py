@@ -56,6 +56,11 @@ class Book:
         return max(done, key=_completed, default=None)
 
 
+def lasts(backup: PGBackup) -> bool:
+    """Whether a backup has not come to its end."""
+    return backup.status.state not in (SUCCEEDED, FAILED)
+
+
 def _completed(backup: PGBackup) -> datetime:
     assert backup.status.completed is not None
     return backup.status.completed

@@ -14,12 +14,25 @@ FAILURE = labels.PERCONA + "archive-failure"
 
 
 @dataclass(frozen=True, slots=True)
+class Gap:
+    """WAL that a repository lacks (`archive-gap.sh`)."""
+
+    repo: str
+    wal: str
+    """The first segment."""
+    after: str
+    """Label of the backup before it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Archived:
     """What the primary has pushed to the archive last."""
 
     pushed: datetime
     commit: datetime | None
     """Of the last transaction in it; None when it holds none."""
+    gaps: tuple[Gap, ...] = ()
+    """What the repositories lack of before the primary's timeline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +64,11 @@ def archived(pod: Manifest | None) -> Archived | None:
         found = json.loads(text)
         commit = found.get("commit")
         return Archived(
-            datetime.fromisoformat(found["pushed"]), datetime.fromisoformat(commit) if commit else None
+            datetime.fromisoformat(found["pushed"]),
+            datetime.fromisoformat(commit) if commit else None,
+            tuple(
+                Gap(f"repo{gap['repo']}", str(gap["wal"]), str(gap["after"])) for gap in found.get("gaps", [])
+            ),
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -13,13 +13,12 @@ from datetime import timedelta
 import structlog
 
 from pgoperator import labels, metrics
-from pgoperator.api.pgbackup import PGBackup
 from pgoperator.context import Context
 from pgoperator.kube import kinds
 from pgoperator.kube.errors import AlreadyExists, NotFound
 from pgoperator.kube.manifest import Manifest, annotations_of, name_of
 from pgoperator.runtime.result import Wait
-from reconcilers.pgcluster import archive, archiving, on_demand
+from reconcilers.pgcluster import archive, archiving, gaps, on_demand
 from reconcilers.pgcluster.archive import Book
 from reconcilers.pgcluster.schedules import Turn
 from reconcilers.pgcluster.view import View
@@ -27,7 +26,7 @@ from reconcilers.pgcluster.view import View
 log = structlog.get_logger(__name__)
 
 RETRY = timedelta(minutes=5)
-"""From the failure of a first backup to the next one."""
+"""From the failure of a backup that the operator takes by itself to the next one."""
 
 
 def look(ctx: Context, view: View) -> Book:
@@ -49,6 +48,7 @@ async def act(
     waits: list[Wait] = []
     if stanza_hash is not None and ready and view.restoring is None and not view.cluster.spec.pause:
         waits += await _first(ctx, view, known, stanza_hash)
+        waits += await _behind_gaps(ctx, view, known, stanza_hash)
         known = await _scheduled(ctx, view, known)
         if (spec := on_demand.spec(view, known)) is not None:
             await _create(ctx, view, on_demand.name(view), spec, reason="manual", also={})
@@ -76,23 +76,40 @@ async def _supersede(ctx: Context, view: View) -> None:
 
 
 async def _first(ctx: Context, view: View, known: Book, stanza_hash: str) -> list[Wait]:
-    """The first backup; one that failed is asked for again after a while."""
+    """The first backup."""
     if archive.first_is_complete(view, known, stanza_hash):
         return []
-    name = archive.first_name(view, known)
+    repo = view.cluster.spec.backups.repos[0].name
+    spec = {"repoName": repo, "options": ["--type=full"]}
+    return await _ensure(ctx, view, known, archive.first_name(view, known), spec, reason="replica-create")
+
+
+async def _behind_gaps(ctx: Context, view: View, known: Book, stanza_hash: str) -> list[Wait]:
+    """A backup behind each gap in the archive; a first backup that is awaited is one."""
+    waits: list[Wait] = []
+    if archive.first_is_complete(view, known, stanza_hash):
+        for gap in gaps.due(view, known):
+            spec = {"repoName": gap.repo, "options": ["--type=incr"]}
+            waits += await _ensure(ctx, view, known, gaps.backup_name(view, gap), spec, reason=gaps.REASON)
+    return waits
+
+
+async def _ensure(
+    ctx: Context, view: View, known: Book, name: str, spec: Manifest, *, reason: str
+) -> list[Wait]:
+    """Create a backup's object unless it is there; one that failed is asked for again after a while."""
     found = known.find(name)
     if found is None:
-        repo = view.cluster.spec.backups.repos[0].name
-        spec = {"repoName": repo, "options": ["--type=full"]}
-        await _create(ctx, view, name, spec, reason="replica-create", also={})
+        await _create(ctx, view, name, spec, reason=reason, also={})
         return []
     if found.status.state != archive.FAILED or found.metadata.is_deleting:
         return []
+    again = f"backup {name} ({reason}) is tried again"
     left = (found.status.completed or view.now) + RETRY - view.now
     if left > timedelta():
-        return [Wait("the first backup is tried again", left.total_seconds() + 1)]
+        return [Wait(again, left.total_seconds() + 1)]
     await ctx.client.delete(kinds.PG_BACKUP, view.namespace, name, uid=found.metadata.uid)
-    return [Wait("the first backup is tried again", 2)]
+    return [Wait(again, 2)]
 
 
 async def _scheduled(ctx: Context, view: View, known: Book) -> Book:
@@ -100,7 +117,7 @@ async def _scheduled(ctx: Context, view: View, known: Book) -> Book:
     records = {record.cron_job_name: record for record in known.records}
     for turn in known.turns.turns:
         name = turn.schedule.name
-        if not turn.is_due or any(_lasts(backup) for backup in known.of_schedule(name)):
+        if not turn.is_due or any(archive.lasts(backup) for backup in known.of_schedule(name)):
             continue
         own = {labels.PGBACKREST_CRONJOB: name}
         spec = {"repoName": turn.schedule.repo, "options": [turn.schedule.option]}
@@ -108,10 +125,6 @@ async def _scheduled(ctx: Context, view: View, known: Book) -> Book:
         await _forget_failed(ctx, view, known, turn)
         records[name] = records[name].model_copy(update={"start_time": turn.last})
     return replace(known, records=tuple(records.values()))
-
-
-def _lasts(backup: PGBackup) -> bool:
-    return backup.status.state not in (archive.SUCCEEDED, archive.FAILED)
 
 
 async def _forget_failed(ctx: Context, view: View, known: Book, turn: Turn, keep: int = 3) -> None:
@@ -158,6 +171,8 @@ async def _tell_restorable(ctx: Context, view: View, known: Book) -> None:
     found = archiving.archived(primary.pod if primary else None)
     if found is None or found.commit is None:
         return
+    if newest is not None and any(gap.repo == newest.spec.repo_name for gap in gaps.known(view, known)):
+        return  # nothing leads there from any backup
     metrics.show_restorable(
         view.namespace, view.name, commit=found.commit.timestamp(), pushed=found.pushed.timestamp()
     )

@@ -10,7 +10,17 @@ from pgoperator.api.cluster import PGCluster
 from pgoperator.api.ignored import ignored_fields
 from pgoperator.api.status import PGClusterStatus
 from pgoperator.kube.manifest import Manifest
-from reconcilers.pgcluster import archive, claims, configuration, consent, on_demand, pausing, pmm, space
+from reconcilers.pgcluster import (
+    archive,
+    claims,
+    configuration,
+    consent,
+    gaps,
+    on_demand,
+    pausing,
+    pmm,
+    space,
+)
 from reconcilers.pgcluster.memory import NO_CHANGE, Asked, Change
 from reconcilers.pgcluster.problems import Problem
 from reconcilers.pgcluster.view import View, is_ready
@@ -73,10 +83,9 @@ def findings(view: View, outcome: Outcome, missing: list[str], volumes: Sequence
     if view.secrets:
         found.append(_certificates(view))
     if view.cluster.spec.backups.enabled:
-        stanza = outcome.stanza_hash, outcome.stanza_error
-        found += [Finding(*fact) for fact in archive.facts(view, outcome.book, *stanza)]
-        found += [Finding(*fact) for fact in on_demand.facts(view, outcome.book)]
-        found += [Finding(*fact) for fact in space.facts(view, outcome.book)]
+        facts = archive.facts(view, outcome.book, outcome.stanza_hash, outcome.stanza_error)
+        more = [fact for part in (on_demand, space, gaps) for fact in part.facts(view, outcome.book)]
+        found += [Finding(*fact) for fact in facts + more]
     if view.cluster.spec.pg_bouncer:
         available = any(is_ready(pod) for pod in view.observed.pooler_pods)
         found.append(

@@ -150,6 +150,8 @@ def instance_yaml(
             "pgpass": "/tmp/.pgpass",  # noqa: S108 - the pod's own emptyDir
             "use_unix_socket": True,
             "create_replica_methods": list(methods),
+            # Whatever becomes of it: a promotion does not wait for it, nor depend on it.
+            "pre_promote": f"bash -c 'timeout 10 bash {naming.SCRIPTS_PATH}/pre-promote.sh || true'",
             # A spread checkpoint would make a replica wait for minutes before its copy begins.
             "basebackup": [{"checkpoint": "fast"}, *waldir],
         },
@@ -158,10 +160,10 @@ def instance_yaml(
     if "pgbackrest" in methods:
         document["postgresql"]["pgbackrest"] = {
             "command": f"bash {naming.SCRIPTS_PATH}/replica-create.sh {repo}",
-            # What is there already need not be fetched; the leader is not needed for it.
+            # What is there already need not be fetched; the leader is not needed for it. Where there is one,
+            # the script is told the way to it.
             "keep_data": True,
             "no_leader": True,
-            "no_params": True,
         }
     if not may_lead:
         # Its data is of before a restore: it shall follow, by whatever means, and never take over with that.

@@ -7,7 +7,7 @@ from pgoperator.kube.manifest import Manifest
 # Conditions of which an event tells when they turn.
 TOLD = (
     *("Ready", "Degraded", "FieldsIgnored", "FieldsOverridden"),
-    *("BackupOverdue", "BackupScheduleInvalid", "ArchivingFailing", "RepositorySpaceLow"),
+    *("BackupOverdue", "BackupScheduleInvalid", "ArchivingFailing", "ArchiveGap", "RepositorySpaceLow"),
 )
 # Conditions of which an event tells when they are not met.
 MISSED = ("ExtensionsReady", "PMMReady")

@@ -29,6 +29,7 @@ ALONE = {"test_faults", "test_faults_synchronous", "test_quiet", "test_without_a
 # Each run ends with the time that each module took.
 LONG = (
     "test_restore_interrupted",
+    "test_repository_gone",
     "test_restore",
     "test_restore_faults",
     "test_rolling",

@@ -1,16 +1,12 @@
 """Repositories that fail: the database goes on, the condition says why, archiving resumes, no WAL is lost."""
 
 import base64
-import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import pytest
 
-from local import network
-from pgoperator.postgres.pgbackrest import PORT
-from tests.support import s3_faults
+from tests.support import faults, s3_faults
 from tests.support.clusters import Cluster, example
 from tests.support.disks import disk
 from tests.support.kubectl import Kubectl, until
@@ -51,19 +47,6 @@ def cluster(new_cluster: Callable[..., Cluster], s3: S3, store: s3_faults.Proxy)
     return made
 
 
-@contextmanager
-def cut_off(cluster: Cluster) -> Iterator[None]:
-    """Nothing that is sent to the repository host arrives, as if its node had lost its link."""
-    pod = cluster.kubectl.get("pod", f"{cluster.name}-repo-host-0")
-    rule = ("PREROUTING", "-d", pod["status"]["podIP"], "-p", "tcp", "--dport", str(PORT), "-j", "DROP")
-    base = ("ip", "netns", "exec", network.namespace(pod["spec"]["nodeName"]), "iptables", "-t", "raw")
-    subprocess.run([*base, "-I", *rule], check=True)
-    try:
-        yield
-    finally:
-        subprocess.run([*base, "-D", *rule], check=True)
-
-
 def write(cluster: Cluster, what: str, rows: int = 100) -> str:
     """Write rows and close their segment; return its name."""
     cluster.psql(f"INSERT INTO kept (what) SELECT '{what}' FROM generate_series(1, {rows})")
@@ -83,6 +66,22 @@ def archived(cluster: Cluster, wal: str) -> bool:
 def repo(cluster: Cluster, number: int) -> dict[str, object]:
     found: dict[str, object] = cluster.cr()["status"]["pgbackrest"]["repos"][number - 1]
     return found
+
+
+def moment(cluster: Cluster) -> tuple[int, str]:
+    """How many rows there are, and a time at which there are as many; later writes are later than it."""
+    count = int(cluster.psql("SELECT count(*) FROM kept"))
+    noted = cluster.psql("SELECT clock_timestamp() FROM pg_sleep(0.1)")
+    cluster.psql("SELECT pg_sleep(0.1)")
+    return count, noted
+
+
+def goes_back(cluster: Cluster, name: str, repo: str, count: int, noted: str) -> None:
+    """Restore to a moment; every row of before is there, and none of after."""
+    Restore(cluster, name, ("--type=time", f'--target="{noted}"'), repo=repo).apply().wait("Succeeded", 300)
+    cluster.wait_ready()
+    assert cluster.psql("SELECT count(*), count(DISTINCT n) FROM kept") == f"{count}|{count}"
+    assert cluster.psql("SELECT count(*) FROM kept WHERE what = 'too late'") == "0"
 
 
 def is_named(cluster: Cluster, what: str, *words: str) -> None:
@@ -220,15 +219,25 @@ def test_a_repository_that_is_full_and_no_wal_is_lost(new_cluster: Callable[...,
         assert made.psql("SELECT count(*) FROM kept WHERE what = 'too late'") == "0"
 
 
+def test_no_wal_is_lost_when_s3_fails_while_it_is_archived(cluster: Cluster, store: s3_faults.Proxy) -> None:
+    """From the backup of before the faults above, across all of them, into one more."""
+    store.become("500")
+    try:
+        is_named(cluster, "500 again", "[")
+        count, noted = moment(cluster)
+        write(cluster, "too late")
+    finally:
+        store.become("pass")
+    resumes(cluster, "500 again")
+    goes_back(cluster, "across-s3", "repo2", count, noted)
+    again = lambda: cluster.condition("ReadyForBackup").get("status") == "True"  # noqa: E731
+    until("a new first backup is complete", again, 180, cluster.explain)
+
+
 def test_a_repository_host_that_is_cut_off_and_no_wal_is_lost(cluster: Cluster) -> None:
-    with cut_off(cluster):
+    with faults.repository_host_cut_off(cluster):
         is_named(cluster, "cut off", "[")
-        kept = int(cluster.psql("SELECT count(*) FROM kept"))
-        noted = cluster.psql("SELECT clock_timestamp() FROM pg_sleep(0.1)")
-        cluster.psql("SELECT pg_sleep(0.1)")
+        count, noted = moment(cluster)
         write(cluster, "too late")
     resumes(cluster, "cut off")
-    Restore(cluster, "across", ("--type=time", f'--target="{noted}"')).apply().wait("Succeeded", 300)
-    cluster.wait_ready()
-    assert cluster.psql("SELECT count(*), count(DISTINCT n) FROM kept") == f"{kept}|{kept}"
-    assert cluster.psql("SELECT count(*) FROM kept WHERE what = 'too late'") == "0"
+    goes_back(cluster, "across", "repo1", count, noted)

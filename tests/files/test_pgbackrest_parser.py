@@ -1,6 +1,7 @@
 """pgBackRest itself reads what we write for it, also for stores that no test can reach."""
 
 import base64
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from pgoperator.postgres import pgbackrest
 from pgoperator.postgres.pgbackrest import Repo
+from reconcilers import files
 
 PROGRAM = shutil.which("pgbackrest")
 KEY = base64.b64encode(b"a key").decode()
@@ -63,3 +65,28 @@ def test_the_configuration_is_accepted(tmp_path: Path, store: str, side: str) ->
     said = done.stdout + done.stderr
     assert done.returncode not in UNREADABLE, said
     assert "invalid" not in said, said
+
+
+@pytest.mark.skipif(PROGRAM is None, reason="needs pgbackrest")
+@pytest.mark.parametrize(
+    "words", [("--output=json", "info"), ("repo-get", "archive/db/x"), ("--recurse", "repo-ls", "archive/db")]
+)
+def test_what_the_search_for_gaps_asks_is_accepted(tmp_path: Path, words: tuple[str, ...]) -> None:
+    """With the members' configuration: its timeouts have to fit to those of the command."""
+    script = files.read("archive-gap.sh")
+    (options,) = re.findall(r'pgbackrest --stanza=db "--repo=\$repo" (.*) "\$@"', script)
+    volume, path = Repo("repo1", "volume"), {"repo1-path": str(tmp_path)}
+    text = pgbackrest.instance_conf(
+        repos=[volume], repo_host=None, pg_path="/p", pg_port=5432, overrides=path
+    )
+    (tmp_path / "c.conf").write_text(text, encoding="utf-8")
+    command = [
+        str(PROGRAM),
+        f"--config={tmp_path}/c.conf",
+        "--stanza=db",
+        "--repo=1",
+        *options.split(),
+        *words,
+    ]
+    done = subprocess.run(command, env={}, capture_output=True, text=True, check=False)
+    assert done.returncode not in UNREADABLE, done.stdout + done.stderr

@@ -1,5 +1,6 @@
 """Faults: each strikes a cluster's primary and is undone."""
 
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,6 +8,7 @@ from contextlib import contextmanager
 from local import cluster as kubernetes
 from local import network
 from pgoperator import naming
+from pgoperator.postgres.pgbackrest import PORT
 from tests.support.clusters import Cluster
 from tests.support.kubectl import Manifest, until
 
@@ -84,6 +86,19 @@ def node_cut_off(cluster: Cluster) -> Iterator[Manifest]:
         yield primary
     finally:
         network.heal(node)
+
+
+@contextmanager
+def repository_host_cut_off(cluster: Cluster) -> Iterator[None]:
+    """Have nothing arrive that is sent to the repository host, as if its node had lost its link."""
+    pod = cluster.kubectl.get("pod", f"{cluster.name}-repo-host-0")
+    rule = ("PREROUTING", "-d", pod["status"]["podIP"], "-p", "tcp", "--dport", str(PORT), "-j", "DROP")
+    base = ("ip", "netns", "exec", network.namespace(pod["spec"]["nodeName"]), "iptables", "-t", "raw")
+    subprocess.run([*base, "-I", *rule], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run([*base, "-D", *rule], check=True)
 
 
 @contextmanager

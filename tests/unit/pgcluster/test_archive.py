@@ -162,7 +162,7 @@ def test_the_annotation_of_the_archive() -> None:
     found = archiving.archived(pod)
     assert found is not None
     assert found.commit is None
-    for bad in ("", "x", "{}", '{"pushed":1}'):
+    for bad in ("", "x", "{}", '{"pushed":1}', '{"pushed":"2026-11-21T09:24:22Z","gaps":[1]}'):
         pod["metadata"]["annotations"][archiving.ARCHIVED] = bad
         assert archiving.archived(pod) is None
     assert archiving.archived(None) is None
