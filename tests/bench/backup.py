@@ -8,9 +8,10 @@ from local import bins
 from tests.bench.place import Place, Stage, place
 from tests.bench.table import Row, say, seconds, table
 from tests.support import s3
+from tests.support.backups import BACKUPS, backup, first_backup
 from tests.support.clusters import Cluster, example
 from tests.support.kubectl import Event, Manifest, Watch, until
-from tests.support.restores import BACKUPS, Restore, backup, first_backup
+from tests.support.restores import Restore
 
 STEPS = ("object", "Starting", "Running", "pod runs", "Succeeded")
 WANTED, ORIGINAL = 8, 105

@@ -7,7 +7,7 @@ from tests.bench import baseline
 from tests.bench.place import Stage
 from tests.bench.table import Row, say
 from tests.support.audit import AuditLog, by_what
-from tests.support.restores import first_backup
+from tests.support.backups import first_backup
 
 SECONDS = 180
 SETTLE = 20

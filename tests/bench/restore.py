@@ -4,9 +4,10 @@ from itertools import pairwise
 
 from tests.bench.place import Place, Stage
 from tests.bench.table import Row, say, seconds, table
+from tests.support.backups import first_backup
 from tests.support.clusters import Cluster
 from tests.support.kubectl import Event, Watch, until
-from tests.support.restores import Restore, first_backup
+from tests.support.restores import Restore
 
 STEPS = ("Checking", "Stopping", "Restoring", "Promoting", "Replicas", "Succeeded")
 ORIGINAL = 30

@@ -11,6 +11,7 @@ import pytest
 
 from local import cluster as kubernetes
 from local.shell import lock
+from tests.support import s3_faults
 from tests.support.audit import AuditLog
 from tests.support.clients import Client
 from tests.support.clusters import Cluster, example
@@ -18,6 +19,7 @@ from tests.support.installation import installed
 from tests.support.kubectl import Kubectl, Manifest, kubeconfig
 from tests.support.namespaces import temporary_namespace
 from tests.support.operators import Operator, provide
+from tests.support.s3 import S3, server
 
 _HERE = Path(__file__).parent
 _numbers = count(1)
@@ -146,3 +148,17 @@ def cluster(new_cluster: Callable[..., Cluster], client: Client) -> Cluster:
 def audit() -> AuditLog:
     """The audit log from now on."""
     return AuditLog(kubernetes.SERVER.audit_log)
+
+
+@pytest.fixture(scope="module")
+def s3(kubectl: Kubectl) -> Iterator[S3]:
+    """An object store, which clusters of the module's namespace reach."""
+    with server(kubectl) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def store(s3: S3) -> Iterator[s3_faults.Proxy]:
+    """Between that store and whoever asks it; answers as it is told."""
+    with s3_faults.proxy(s3) as found:
+        yield found

@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 
 from pgoperator import labels, naming
-from tests.support.backups import ask, ended, gone, in_repository
+from tests.support.backups import BACKUPS, ask, backup, ended, first_backup, gone, in_repository
 from tests.support.clusters import Cluster, example
 from tests.support.kubectl import Event, Manifest, Watch, condition, until
 from tests.support.operators import Operator
-from tests.support.restores import BACKUPS, backup, first_backup
 from tests.support.tell import tell
 
 NAME = "saved"

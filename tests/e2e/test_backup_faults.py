@@ -2,16 +2,17 @@
 
 import base64
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
 from tests.support import faults, s3_faults
+from tests.support.backups import backup, first_backup
 from tests.support.clusters import Cluster, example
 from tests.support.disks import disk
-from tests.support.kubectl import Kubectl, until
-from tests.support.restores import Restore, backup, first_backup
-from tests.support.s3 import KEY_SECRET, S3, SECRET, server
+from tests.support.kubectl import until
+from tests.support.restores import Restore
+from tests.support.s3 import KEY_SECRET, S3, SECRET
 from tests.support.tell import tell
 
 NAME = "tough"
@@ -19,25 +20,10 @@ CONDITION = "ArchivingFailing"
 
 
 @pytest.fixture(scope="module")
-def s3(kubectl: Kubectl) -> Iterator[S3]:
-    with server(kubectl) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def store(s3: S3) -> Iterator[s3_faults.Proxy]:
-    with s3_faults.proxy(s3) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
 def cluster(new_cluster: Callable[..., Cluster], s3: S3, store: s3_faults.Proxy) -> Cluster:
     """One instance that archives to a volume and to S3."""
     manifest = example(NAME, instances=1, poolers=1)
-    settings = manifest["spec"]["backups"]["pgbackrest"]
-    settings["repos"].append(s3.repo("repo2"))
-    settings["configuration"] = s3.configuration()
-    settings["global"] = s3.options("repo2", "/tough")
+    s3.add_repo(manifest, "repo2", "/tough")
     made = new_cluster(manifest)
     made.apply()
     made.wait_ready()

@@ -1,25 +1,18 @@
 """Backups in an object store: encrypted, bundled, in blocks; and all of them gone with their cluster."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
 from pgoperator import labels
-from tests.support.backups import gone, in_repository
+from tests.support.backups import BACKUPS, backup, first_backup, gone, in_repository
 from tests.support.clusters import Cluster, example
-from tests.support.kubectl import Kubectl, until
-from tests.support.restores import BACKUPS, backup, first_backup
-from tests.support.s3 import BUCKET, S3, server
+from tests.support.kubectl import until
+from tests.support.s3 import BUCKET, S3
 from tests.support.tell import tell
 
 NAME = "stored"
-
-
-@pytest.fixture(scope="module")
-def s3(kubectl: Kubectl) -> Iterator[S3]:
-    with server(kubectl) as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from pgoperator import labels
-from tests.support.backups import ask, ended, gone, in_repository
+from tests.support.backups import BACKUPS, ask, backup, ended, first_backup, gone, in_repository
 from tests.support.clusters import Cluster, example
 from tests.support.kubectl import Manifest, until
 from tests.support.operators import Operator
-from tests.support.restores import BACKUPS, backup, first_backup
 
 NAME = "timely"
 

@@ -1,20 +1,14 @@
 """The end of every backup, asked for by the finalizer, of a cluster that does not run."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
 from pgoperator import labels
+from tests.support.backups import BACKUPS, backup, first_backup
 from tests.support.clusters import Cluster, example
-from tests.support.kubectl import Kubectl, until
-from tests.support.restores import BACKUPS, backup, first_backup
-from tests.support.s3 import S3, server
-
-
-@pytest.fixture(scope="module")
-def s3(kubectl: Kubectl) -> Iterator[S3]:
-    with server(kubectl) as found:
-        yield found
+from tests.support.kubectl import until
+from tests.support.s3 import S3
 
 
 def pause(cluster: Cluster) -> None:
@@ -35,10 +29,7 @@ def test_every_backup_goes(
     new_cluster: Callable[..., Cluster], s3: S3, stop: Callable[[Cluster], None]
 ) -> None:
     manifest = example(f"to-{stop.__name__}", instances=1, poolers=0)
-    settings = manifest["spec"]["backups"]["pgbackrest"]
-    settings["repos"].append(s3.repo("repo2"))
-    settings["configuration"] = s3.configuration()
-    settings["global"] = s3.options("repo2", f"/{manifest['metadata']['name']}")
+    s3.add_repo(manifest, "repo2", f"/{manifest['metadata']['name']}")
     manifest["metadata"]["finalizers"] = [labels.FINALIZER_DELETE_BACKUPS]
     made = new_cluster(manifest)
     made.apply()

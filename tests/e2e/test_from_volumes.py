@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
+from tests.support.backups import first_backup
 from tests.support.clusters import Cluster, example
 from tests.support.kubectl import until
-from tests.support.restores import first_backup
 
 
 def test_a_new_cluster_begins_with_the_volumes_of_a_former_one(new_cluster: Callable[..., Cluster]) -> None:

@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.support.backups import first_backup
 from tests.support.clusters import Cluster, example
 from tests.support.kubectl import Kubectl, Manifest, until
 from tests.support.operators import Operator
-from tests.support.restores import first_backup
 
 # What must be equal however often the operator died; random and running things are left out.
 KINDS = "statefulsets,deployments,services,configmaps,poddisruptionbudgets,serviceaccounts,roles,rolebindings"

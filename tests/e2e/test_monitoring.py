@@ -8,12 +8,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from pgoperator import labels, naming
+from tests.support.backups import BACKUPS
 from tests.support.clusters import Cluster, example, small
 from tests.support.kubectl import Kubectl, until
 from tests.support.namespaces import empty
 from tests.support.operators import ACCOUNT, Operator
 from tests.support.prometheus import MONITORING, Prometheus, kubelets
-from tests.support.restores import BACKUPS
 from tests.support.small_volume import small_volume
 
 PATIENCE = 300.0

@@ -4,10 +4,10 @@ import time
 
 from pgoperator.settings import LEASE_NAME
 from tests.support.audit import AuditLog, by_what
+from tests.support.backups import first_backup
 from tests.support.clusters import Cluster
 from tests.support.kubectl import until
 from tests.support.operators import Operator
-from tests.support.restores import first_backup
 from tests.support.tell import tell
 
 # The last status and Patroni's first rounds have come in by then.

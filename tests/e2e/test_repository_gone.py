@@ -12,10 +12,11 @@ import pytest
 from pgoperator import labels
 from pgoperator.kube.manifest import Manifest
 from tests.support import faults, s3_faults
+from tests.support.backups import BACKUPS, backup, first_backup
 from tests.support.clusters import Cluster, example
-from tests.support.kubectl import Kubectl, KubectlError, until
-from tests.support.restores import BACKUPS, Restore, backup, first_backup
-from tests.support.s3 import S3, server
+from tests.support.kubectl import KubectlError, until
+from tests.support.restores import Restore
+from tests.support.s3 import S3
 from tests.support.tell import tell
 
 NAME = "alone"
@@ -23,25 +24,10 @@ _GIVEN_UP = "CHECKPOINT; SELECT count(*) = 0 FROM pg_ls_waldir() WHERE name = '{
 
 
 @pytest.fixture(scope="module")
-def s3(kubectl: Kubectl) -> Iterator[S3]:
-    with server(kubectl) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def store(s3: S3) -> Iterator[s3_faults.Proxy]:
-    with s3_faults.proxy(s3) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
 def cluster(new_cluster: Callable[..., Cluster], s3: S3, store: s3_faults.Proxy) -> Cluster:
     """Two instances that archive to a volume and to S3."""
     manifest = example(NAME, instances=2, poolers=1)
-    settings = manifest["spec"]["backups"]["pgbackrest"]
-    settings["repos"].append(s3.repo("repo2"))
-    settings["configuration"] = s3.configuration()
-    settings["global"] = s3.options("repo2", "/alone")
+    s3.add_repo(manifest, "repo2", "/alone")
     made = new_cluster(manifest)
     made.apply()
     made.wait_ready(240)

@@ -8,20 +8,11 @@ from threading import Thread
 
 import pytest
 
+from tests.support.backups import ask, backed_up, backup
 from tests.support.clients import Client
 from tests.support.clusters import Cluster
 from tests.support.kubectl import until
-from tests.support.restores import (
-    Restore,
-    add,
-    ask_for_backup,
-    backed_up,
-    backup,
-    cluster_with_rows,
-    count,
-    serves,
-    timeline,
-)
+from tests.support.restores import Restore, add, cluster_with_rows, count, serves, timeline
 from tests.support.tell import tell
 
 ROWS = 100_000
@@ -52,7 +43,7 @@ def writing(client: Client, uri: str) -> Iterator[None]:
 
 def test_exactly_the_rows_committed_until_a_noted_moment(cluster: Cluster, client: Client) -> None:
     uri, begun, former = cluster.credentials()["pgbouncer-uri"], count(cluster, client), timeline(cluster)
-    ask_for_backup(cluster, "meanwhile", "--type=full")
+    ask(cluster, "meanwhile", "--type=full")
     # Each batch is a transaction; the half of them is written while the backup runs.
     batch = f"INSERT INTO kept SELECT generate_series(1, {ROWS // 100});\n"
     client.sql(uri, batch * 50)

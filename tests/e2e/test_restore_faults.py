@@ -4,19 +4,11 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.support.backups import ENDED, backup
 from tests.support.clients import Client
 from tests.support.clusters import Cluster
 from tests.support.kubectl import until
-from tests.support.restores import (
-    ENDED,
-    RESTORES,
-    Restore,
-    add,
-    backup,
-    cluster_with_rows,
-    count,
-    serves,
-)
+from tests.support.restores import RESTORES, Restore, add, cluster_with_rows, count, serves
 
 
 @pytest.fixture(scope="module")

@@ -1,33 +1,25 @@
 """New clusters from a backup: of a cluster here, of one in another namespace, of a bare S3 repository."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
 from pgoperator import labels
-from tests.support import s3
+from tests.support.backups import ENDED, backup, first_backup
 from tests.support.clients import Client
 from tests.support.clusters import Cluster, example
 from tests.support.kubectl import Kubectl, Manifest, until
 from tests.support.namespaces import temporary_namespace
-from tests.support.restores import ENDED, RESTORES, backup, first_backup
+from tests.support.restores import RESTORES
+from tests.support.s3 import S3
 
 
 @pytest.fixture(scope="module")
-def store(kubectl: Kubectl) -> Iterator[s3.S3]:
-    with s3.server(kubectl) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def source(new_cluster: Callable[..., Cluster], store: s3.S3, client: Client) -> Cluster:
+def source(new_cluster: Callable[..., Cluster], s3: S3, client: Client) -> Cluster:
     """A cluster with rows that are in a backup, and rows that are in the archive only."""
     manifest = example("origin", instances=1, poolers=1)
-    settings = manifest["spec"]["backups"]["pgbackrest"]
-    settings["repos"].append(store.repo("repo2"))
-    settings["configuration"] = store.configuration()
-    settings["global"] = store.options("repo2", "/of-origin")
+    s3.add_repo(manifest, "repo2", "/of-origin")
     made = new_cluster(manifest)
     made.apply()
     made.wait_ready()
@@ -126,7 +118,7 @@ def test_from_another_namespace_needs_the_right_to_read_there(
 
 
 def test_from_a_bare_repository_whose_cluster_is_gone(
-    new_cluster: Callable[..., Cluster], source: Cluster, store: s3.S3, client: Client
+    new_cluster: Callable[..., Cluster], source: Cluster, s3: S3, client: Client
 ) -> None:
     source.kubectl.delete("perconapgclusters", source.name)
     gone = lambda: source.kubectl.find("perconapgclusters", source.name) is None  # noqa: E731
@@ -135,9 +127,9 @@ def test_from_a_bare_repository_whose_cluster_is_gone(
     manifest["spec"]["dataSource"] = {
         "pgbackrest": {
             "stanza": "db",
-            "configuration": store.configuration(),
-            "global": store.options("repo1", "/of-origin"),
-            "repo": store.repo("repo1"),
+            "configuration": s3.configuration(),
+            "global": s3.options("repo1", "/of-origin"),
+            "repo": s3.repo("repo1"),
         }
     }
     made = new_cluster(manifest)

@@ -5,18 +5,11 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.support.backups import backup
 from tests.support.clients import Client
 from tests.support.clusters import Cluster, example
 from tests.support.kubectl import until
-from tests.support.restores import (
-    Restore,
-    add,
-    backup,
-    cluster_with_rows,
-    count,
-    identities,
-    serves,
-)
+from tests.support.restores import Restore, add, cluster_with_rows, count, identities, serves
 
 
 @pytest.fixture(scope="module")

@@ -5,21 +5,12 @@ from collections.abc import Callable
 import pytest
 
 from pgoperator import labels, naming
+from tests.support.backups import ENDED, backup
 from tests.support.clients import Client
 from tests.support.clusters import Cluster
 from tests.support.kubectl import until
 from tests.support.operators import Operator
-from tests.support.restores import (
-    ENDED,
-    RESTORES,
-    Restore,
-    add,
-    backup,
-    cluster_with_rows,
-    count,
-    identities,
-    serves,
-)
+from tests.support.restores import RESTORES, Restore, add, cluster_with_rows, count, identities, serves
 
 
 @pytest.fixture(scope="module")

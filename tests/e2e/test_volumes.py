@@ -5,9 +5,10 @@ from collections.abc import Callable
 import pytest
 
 from pgoperator import labels
+from tests.support.backups import backup, first_backup
 from tests.support.clusters import Cluster, example
 from tests.support.kubectl import KubectlError, is_ready, until
-from tests.support.restores import Restore, backup, first_backup
+from tests.support.restores import Restore
 
 CLAIM = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
 LOG = "/pgwal/pg17_wal"

@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.support.backups import BACKUPS, ENDED, first_backup
 from tests.support.clusters import Cluster, example
 from tests.support.faults import api_server_stopped
 from tests.support.kubectl import Manifest, until
-from tests.support.restores import BACKUPS, ENDED, first_backup
 from tests.support.tell import tell
 
 NAME = "unserved"

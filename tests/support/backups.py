@@ -5,23 +5,29 @@ from typing import Any
 
 from tests.support.clusters import Cluster
 from tests.support.kubectl import Manifest, until
-from tests.support.restores import BACKUPS, ENDED
+
+BACKUPS = "perconapgbackups"
+ENDED = ("Succeeded", "Failed")
+"""States of backups and restores."""
+
+
+def manifest(kind: str, name: str, spec: Manifest) -> Manifest:
+    """Write a backup or a restore; what is empty is left out."""
+    return {
+        "apiVersion": "pgv2.percona.com/v2",
+        "kind": kind,
+        "metadata": {"name": name},
+        "spec": {key: value for key, value in spec.items() if value},
+    }
 
 
 def ask(cluster: Cluster, name: str, *options: str, **spec: Any) -> None:
     """Ask for a backup, without waiting."""
     wanted = {"pgCluster": cluster.name, "repoName": "repo1", "options": list(options)} | spec
-    cluster.kubectl.apply(
-        {
-            "apiVersion": "pgv2.percona.com/v2",
-            "kind": "PerconaPGBackup",
-            "metadata": {"name": name},
-            "spec": wanted,
-        }
-    )
+    cluster.kubectl.apply(manifest("PerconaPGBackup", name, wanted))
 
 
-def ended(cluster: Cluster, name: str, seconds: float = 90) -> Manifest:
+def ended(cluster: Cluster, name: str, seconds: float = 120) -> Manifest:
     """Wait for a backup's end and return its status."""
 
     def status() -> Manifest | None:
@@ -30,6 +36,30 @@ def ended(cluster: Cluster, name: str, seconds: float = 90) -> Manifest:
 
     found: Manifest = until(f"backup {name} ends", status, seconds, cluster.explain)
     return found
+
+
+def backup(cluster: Cluster, name: str, *options: str, repo: str = "repo1", seconds: float = 120) -> str:
+    """Take a backup and return its label."""
+    ask(cluster, name, *options, repoName=repo)
+    return backed_up(cluster, name, seconds)
+
+
+def backed_up(cluster: Cluster, name: str, seconds: float = 120) -> str:
+    """Wait until a backup has succeeded and return its label."""
+    found = ended(cluster, name, seconds)
+    assert found["state"] == "Succeeded", found
+    return str(found["backupName"])
+
+
+def first_backup(cluster: Cluster, seconds: float = 180) -> str:
+    """Wait for the backup that the operator takes by itself and return its label."""
+
+    def label() -> str:
+        found = cluster.kubectl.items(BACKUPS, cluster.selector)
+        done = [b["status"] for b in found if b.get("status", {}).get("state") == "Succeeded"]
+        return str(done[0]["backupName"]) if done else ""
+
+    return str(until("the first backup succeeds", label, seconds, cluster.explain))
 
 
 def in_repository(cluster: Cluster, repo: int = 1) -> set[str]:

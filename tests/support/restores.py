@@ -1,51 +1,16 @@
-"""Backups and restores under test."""
+"""Restores under test, and the clusters that they are of."""
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from tests.support.backups import ENDED, first_backup, manifest
 from tests.support.clients import Client
 from tests.support.clusters import Cluster, example
 from tests.support.kubectl import Manifest, until
 from tests.support.tell import tell
 
-BACKUPS, RESTORES = "perconapgbackups", "perconapgrestores"
-ENDED = ("Succeeded", "Failed")
-
-
-def ask_for_backup(cluster: Cluster, name: str, *options: str, repo: str = "repo1") -> None:
-    """Ask for a backup."""
-    spec: Manifest = {"pgCluster": cluster.name, "repoName": repo, "options": list(options)}
-    cluster.kubectl.apply(_manifest("PerconaPGBackup", name, spec))
-
-
-def backup(cluster: Cluster, name: str, *options: str, repo: str = "repo1", seconds: float = 120) -> str:
-    """Take a backup and return its label."""
-    ask_for_backup(cluster, name, *options, repo=repo)
-    return backed_up(cluster, name, seconds)
-
-
-def backed_up(cluster: Cluster, name: str, seconds: float = 120) -> str:
-    """Wait until a backup has succeeded and return its label."""
-
-    def ended() -> Manifest | None:
-        status: Manifest = cluster.kubectl.get(BACKUPS, name).get("status", {})
-        return status if status.get("state") in ENDED else None
-
-    found = until(f"backup {name} ends", ended, seconds, cluster.explain)
-    assert found["state"] == "Succeeded", found
-    return str(found["backupName"])
-
-
-def first_backup(cluster: Cluster, seconds: float = 180) -> str:
-    """Wait for the backup that the operator takes by itself and return its label."""
-
-    def label() -> str:
-        found = cluster.kubectl.items(BACKUPS, cluster.selector)
-        done = [b["status"] for b in found if b.get("status", {}).get("state") == "Succeeded"]
-        return str(done[0]["backupName"]) if done else ""
-
-    return str(until("the first backup succeeds", label, seconds, cluster.explain))
+RESTORES = "perconapgrestores"
 
 
 def cluster_with_rows(make: Callable[..., Cluster], client: Client, name: str, instances: int = 3) -> Cluster:
@@ -96,15 +61,6 @@ def serves(cluster: Cluster, client: Client, rows: int) -> None:
     until("a segment is archived", moved, 60, cluster.explain)
 
 
-def _manifest(kind: str, name: str, spec: Manifest) -> Manifest:
-    return {
-        "apiVersion": "pgv2.percona.com/v2",
-        "kind": kind,
-        "metadata": {"name": name},
-        "spec": {key: value for key, value in spec.items() if value},
-    }
-
-
 @dataclass
 class Restore:
     """A PerconaPGRestore."""
@@ -118,7 +74,7 @@ class Restore:
     def apply(self) -> "Restore":
         """Ask for it."""
         spec = {"pgCluster": self.cluster.name, "repoName": self.repo, "options": list(self.options)}
-        self.cluster.kubectl.apply(_manifest("PerconaPGRestore", self.name, spec))
+        self.cluster.kubectl.apply(manifest("PerconaPGRestore", self.name, spec))
         self.began = time.monotonic()
         return self
 

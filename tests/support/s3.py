@@ -50,6 +50,13 @@ class S3:
             f"{name}-storage-ca-file": "/etc/pgbackrest/conf.d/s3-ca.crt",
         }
 
+    def add_repo(self, cluster: Manifest, name: str, path: str) -> None:
+        """Give a cluster's manifest one more repository, in this store."""
+        settings = cluster["spec"]["backups"]["pgbackrest"]
+        settings["repos"].append(self.repo(name))
+        settings["configuration"] = self.configuration()
+        settings["global"] = self.options(name, path)
+
     def route(self, port: int) -> None:
         """Lead the Service to another port of this machine."""
         self.kubectl.apply(_endpoints(port))
