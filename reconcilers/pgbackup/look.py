@@ -11,7 +11,7 @@ from pgoperator.errors import InvalidSpec
 from pgoperator.kube import kinds
 from pgoperator.kube.errors import NotFound
 from pgoperator.kube.manifest import Manifest, owner_of, uid_of
-from reconcilers.pgbackup import states
+from reconcilers.pgbackup import lease, states
 from reconcilers.pgbackup.job import Seen
 from reconcilers.pgbackup.job import look as look_at
 from reconcilers.pgcluster.observe import observe
@@ -119,7 +119,12 @@ async def _job(ctx: Context, backup: PGBackup) -> Manifest | None:
 
 
 def _ahead(ctx: Context, backup: PGBackup) -> str:
-    """Whose turn it is before ours: only those count that have asked for the Lease themselves."""
+    """Whose turn it is before ours: only those count that have asked for the Lease themselves.
+
+    Nobody's, when we hold it: who took it before an earlier one was seen would wait for that, and that for us.
+    """
+    if lease.held_by(ctx.store, backup.namespace, backup.spec.pg_cluster) == lease.holder_of(backup):
+        return ""
     mine = (backup.metadata.creation_timestamp or datetime.max.replace(tzinfo=UTC), backup.name)
     ahead = []
     for manifest in ctx.store.select(kinds.PG_BACKUP, backup.namespace, {}):

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pgoperator import labels, naming
+from pgoperator.api.pgbackup import PGBackup
 from pgoperator.context import Context
 from pgoperator.kube import kinds
 from pgoperator.kube.apply import Applier
@@ -17,7 +18,7 @@ from pgoperator.kube.events import Recorder
 from pgoperator.kube.manifest import Manifest
 from pgoperator.kube.store import Store
 from pgoperator.settings import Settings
-from reconcilers.pgbackup import jobs, lease
+from reconcilers.pgbackup import jobs, lease, states
 from reconcilers.pgbackup.job import Seen
 from reconcilers.pgbackup.look import Look as Sight
 from tests.support.views import NOW
@@ -78,6 +79,23 @@ async def test_of_many_at_once_one_gets_it(look: Look, namespace: str) -> None:
     ctx = await look(*(backup(name, name) for name in names))
     answers = await asyncio.gather(*(lease.acquire(ctx, namespace, "c", f"{n}|{n}") for n in names))
     assert answers.count("") == 1
+
+
+async def test_the_turn_is_the_holders_although_another_came_earlier(look: Look, namespace: str) -> None:
+    """Both are of one second, and the second one was seen first: neither must wait for the other."""
+    asked = {"creationTimestamp": "2026-01-01T00:00:00Z"}
+    both = [backup(name, name, **asked) for name in ("a", "b")]
+    for one in both:
+        one["metadata"]["namespace"] = namespace
+        waits = states.queued(PGBackup.parse(one | {"status": {}}), "LeaseAlreadyHeld", "waiting", NOW)
+        one["status"] = waits.to_manifest()
+    parsed = [PGBackup.parse(one) for one in both]
+    ctx = await look(*both)
+    before = [(await Sight.of(ctx, one)).ahead for one in parsed]
+    assert await lease.acquire(ctx, namespace, "c", "b|b") == ""
+    ctx = await look(*both)
+    assert (before, [(await Sight.of(ctx, one)).ahead for one in parsed]) == (["", "a"], ["", ""])
+    assert await lease.acquire(ctx, namespace, "c", "a|a") == "b|b"
 
 
 @pytest.mark.parametrize(
