@@ -121,7 +121,7 @@ async def _job(ctx: Context, backup: PGBackup) -> Manifest | None:
 def _ahead(ctx: Context, backup: PGBackup) -> str:
     """Whose turn it is before ours: only those count that have asked for the Lease themselves.
 
-    Nobody's, when we hold it: who took it before an earlier one was seen would wait for that, and that for us.
+    Nobody's, when we hold it: who took it before an earlier one was seen would wait for him, and he for us.
     """
     if lease.held_by(ctx.store, backup.namespace, backup.spec.pg_cluster) == lease.holder_of(backup):
         return ""

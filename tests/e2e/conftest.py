@@ -30,6 +30,7 @@ ALONE = {"test_faults", "test_faults_synchronous", "test_quiet", "test_without_a
 # Two modules run at a time: these begin first, the longest at the head, so that both lanes end together.
 # Each run ends with the time that each module took.
 LONG = (
+    "test_repository_gone",
     "test_restore_interrupted",
     "test_repository_gone",
     "test_restore",
