@@ -17,7 +17,7 @@ from pgoperator.kube.manifest import (
 )
 from reconcilers.pgcluster.conditions import NOT_READY
 from reconcilers.pgcluster.observe import observe
-from reconcilers.pgcluster.view import Observed
+from reconcilers.pgcluster.view import PRIMARY_ROLES, Observed
 from reconcilers.pgrestore import job as jobs
 from reconcilers.pgrestore.plan import REPLICAS, Facts, Job
 
@@ -41,6 +41,9 @@ def facts(ctx: Context, restore: PGRestore) -> tuple[Facts, Observed]:
             cluster=_presence(cluster),
             instances=tuple(i.name for i in observed.instances),
             primary=primary.name if primary is not None else "",
+            # A member that starts before has nobody to compare its data with: it would not be rewound, and would
+            # look for ever for WAL of the former timeline.
+            told=primary is not None and primary.member.role in PRIMARY_ROLES,
             ready=_is_ready(cluster, REPLICAS),
             settled=_is_ready(cluster, None),
             paused=bool((cluster or {}).get("spec", {}).get("pause")),

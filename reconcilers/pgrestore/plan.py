@@ -71,6 +71,8 @@ class Facts:
     """Pods and StatefulSets of the cluster's instances."""
     primary: str = ""
     """Instance that is the primary now."""
+    told: bool = False
+    """Patroni's status of it says so, too, which is written up to a round later than its label."""
     ready: bool = False
     """Every promised instance serves."""
     settled: bool = False
@@ -231,7 +233,7 @@ def _at_work(job: Job, status: PGRestoreStatus, facts: Facts) -> Decision:
 
 
 def _promoting(status: PGRestoreStatus, facts: Facts) -> Decision:
-    if facts.primary:
+    if facts.primary and facts.told:
         return Move(REPLICAS, "writes are accepted; the replicas follow")
     if _late(status, facts):
         # The instance stays marked as the one that starts first, so the former data leads nowhere.

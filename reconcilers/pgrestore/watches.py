@@ -7,7 +7,7 @@ from pgoperator import labels
 from pgoperator.kube import kinds
 from pgoperator.kube.manifest import Key, Kind, Manifest, annotations_of, key_of, labels_of
 from pgoperator.runtime.source import Watch
-from reconcilers.pgcluster.view import is_ready
+from reconcilers.pgcluster.view import Member, is_ready
 from reconcilers.pgcluster.watches import cluster_of
 from reconcilers.pgrestore.observe import trouble
 
@@ -68,6 +68,7 @@ def _pod(pod: Manifest) -> Any:
     return (
         pod["metadata"].get("deletionTimestamp"),
         labels_of(pod).get(labels.ROLE),
+        Member.of(pod).role,
         status.get("phase"),
         is_ready(pod),
         [c.get("state") for c in status.get("containerStatuses", [])],

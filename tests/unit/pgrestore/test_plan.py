@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -152,6 +153,15 @@ def test_a_job_that_undoes_for_too_long_goes_before_the_instances_start() -> Non
 def test_former_data_that_cannot_be_put_back_is_told() -> None:
     ended = decide(status("Undoing", error="why"), facts(job=Job("uid", UID, failed=True, message="no room")))
     assert ended == End("Failed", error="why; the former data could not be put back: no room")
+
+
+def test_replicas_start_when_patroni_itself_calls_the_primary_one() -> None:
+    """One that starts between the label and that is not rewound, and never gets on its way."""
+    labelled = facts(primary=INSTANCES[0])
+    assert isinstance(decide(status("Promoting"), labelled), Hold)
+    done = decide(status("Promoting"), replace(labelled, told=True))
+    assert isinstance(done, Move)
+    assert done.phase == "Replicas"
 
 
 def failed(phase: str = "Undoing") -> PGRestoreStatus:

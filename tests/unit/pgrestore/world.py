@@ -43,6 +43,7 @@ class World:
             deleting=self.deleting,
             instances=self.instances,
             primary=self.primary,
+            told=bool(self.primary),
             ready=self.ready and self.status.phase == "Replicas",
             settled=self.ready and self._mode() is None,
             job=self.job,
