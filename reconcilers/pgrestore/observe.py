@@ -41,8 +41,8 @@ def facts(ctx: Context, restore: PGRestore) -> tuple[Facts, Observed]:
             cluster=_presence(cluster),
             instances=tuple(i.name for i in observed.instances),
             primary=primary.name if primary is not None else "",
-            # A member that starts before has nobody to compare its data with: it would not be rewound, and would
-            # look for ever for WAL of the former timeline.
+            # A member that starts before has nobody to compare its data with: it would not be rewound, and
+            # would look for ever for WAL of the former timeline.
             told=primary is not None and primary.member.role in PRIMARY_ROLES,
             ready=_is_ready(cluster, REPLICAS),
             settled=_is_ready(cluster, None),
