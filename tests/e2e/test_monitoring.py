@@ -142,11 +142,11 @@ def test_an_archive_that_fails_and_a_backup_that_is_late_are_told(
         watched.kubectl.exec(host, "chmod", "0", archive, container="pgbackrest")
         watched.psql("CREATE TABLE written AS SELECT 1; SELECT pg_switch_wal()")
         old = f"{datetime.now(UTC) - timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}"
-        patch = json.dumps({"status": {"completed": old}})
         for name in on_schedule(watched):
-            watched.kubectl.run(
-                "patch", BACKUPS, name, "--subresource=status", "--type=merge", f"--patch={patch}"
-            )
+            watched.kubectl.patch(BACKUPS, name, {"status": {"completed": old}}, "--subresource=status")
+        records = watched.cr()["status"]["pgbackrest"]["scheduledBackups"]
+        aged = {"pgbackrest": {"scheduledBackups": [record | {"lastSuccess": old} for record in records]}}
+        watched.kubectl.patch("perconapgclusters", watched.name, {"status": aged}, "--subresource=status")
         for alert in alerts:
             seen(prometheus, alert, begun, **where)
     finally:
