@@ -54,7 +54,7 @@ images: ## Build the images that are missing or out of date
 
 
 .PHONY: test check test-unit test-api test-local test-e2e bench chaos
-test: check test-api test-local test-e2e ## All tests, everything set up by itself (45 min on two cores)
+test: check test-api test-local test-e2e ## All tests, everything set up by itself (an hour on two cores)
 
 check: venv ## Format, lint, types, layers, scripts, generated files, unit tests
 	@echo "== format";    $(BIN)/ruff format --check .
@@ -89,9 +89,9 @@ test-e2e: venv ## Tests on the local Kubernetes of three nodes: clusters, backup
 	@$(LOCAL) test-tools
 	@unset KUBECONFIG; $(LOCAL) bins versitygw helm
 	@unset KUBECONFIG; $(LOCAL) up --nodes 3
-	@echo "== end-to-end tests, two modules at a time"
+	@echo "== end-to-end tests, three modules at a time"
 	@$(ON_LOCAL_CLUSTER) $(BIN)/pytest tests/e2e tests/files/test_restore.py -m "not alone" \
-		-n 2 --dist=loadfile --no-loadscope-reorder -v -rP $(PYTEST_ARGS) $(OR_NOTHING)
+		-n 3 --dist=loadfile --no-loadscope-reorder -v -rP $(PYTEST_ARGS) $(OR_NOTHING)
 	@echo "== end-to-end tests beside which nothing runs"
 	@$(ON_LOCAL_CLUSTER) $(BIN)/pytest tests/e2e -m alone -v -rP $(PYTEST_ARGS) $(OR_NOTHING)
 

@@ -27,26 +27,24 @@ _numbers = count(1)
 
 # They break nodes or the API server, or measure quiet: nothing else may run meanwhile.
 ALONE = {"test_faults", "test_faults_synchronous", "test_quiet", "test_without_api_server"}
-# Two modules run at a time: these begin first, the longest at the head, so that both lanes end together.
+# Three modules run at a time: these begin first, the longest at the head, so that all lanes end together.
 # Each run ends with the time that each module took.
 LONG = (
     "test_repository_gone",
-    "test_restore_interrupted",
-    "test_repository_gone",
-    "test_restore",
-    "test_restore_faults",
+    "test_monitoring",
+    "test_backup_faults",
+    "test_backup",
     "test_rolling",
-    "test_proxy_tls",
+    "test_restore_interrupted",
     "test_backup_schedule",
     "test_interrupted",
-    "test_backup_faults",
-    "test_change",
+    "test_restore_faults",
+    "test_restore",
     "test_docs",
-    "test_backup",
+    "test_change",
+    "test_proxy_tls",
     "test_restore_new",
-    "test_restore_refused",
-    "test_monitoring",
-    "test_helm",
+    "test_restore_left_alone",
 )
 
 

@@ -67,7 +67,7 @@ def test_every_folder_of_tests_is_run() -> None:
 
 @cache
 def end_to_end() -> tuple[set[str], set[str]]:
-    """The modules of both runs: those that run two at a time, and those beside which nothing runs."""
+    """The modules of both runs: those that run beside each other, and those beside which nothing runs."""
     side_by_side, alone = (collected(arguments) for arguments in commands() if "tests/e2e" in arguments)
     return side_by_side, alone
 
