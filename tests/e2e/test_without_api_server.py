@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
+from pgoperator import naming
 from tests.support.backups import BACKUPS, ENDED, first_backup
 from tests.support.clusters import Cluster, example
 from tests.support.faults import api_server_stopped
@@ -25,6 +26,10 @@ def cluster(new_cluster: Callable[..., Cluster]) -> Cluster:
     made.wait_ready()
     first_backup(made)
     made.psql(ROWS.format(2_000_000))
+    # Patroni writes down whom failsafe mode has to ask, and reads it again in the next round.
+    leader = lambda: made.kubectl.get("endpoints", naming.patroni_scope(NAME))["metadata"]["annotations"]  # noqa: E731
+    until("failsafe mode knows the members", lambda: "failsafe" in leader(), 60, made.explain)
+    time.sleep(20)
     return made
 
 
