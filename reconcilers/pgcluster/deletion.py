@@ -85,15 +85,17 @@ async def _delete_belongings(ctx: Context, cluster: PGCluster) -> None:
         return  # an earlier pass was faster than the watch
     if live.metadata.uid != cluster.metadata.uid or not live.metadata.is_deleting:
         return
-    ours = f"{labels.CLUSTER}={name}"
+    ours, doomed = f"{labels.CLUSTER}={name}", []
     if labels.FINALIZER_DELETE_PVC in live.metadata.finalizers:
         claims, _ = await ctx.client.list(kinds.PVC, namespace, labels=ours)
         await _delete_all(ctx, kinds.PVC, namespace, (c for c in claims if is_volume(live, c)))
-        secrets, _ = await ctx.client.list(kinds.SECRET, namespace, labels=ours)
-        await _delete_all(ctx, kinds.SECRET, namespace, (s for s in secrets if is_password(live, s)))
+        doomed.append(is_password)
     if labels.FINALIZER_DELETE_SSL in live.metadata.finalizers:
+        doomed.append(is_certificate)
+    if doomed:
         secrets, _ = await ctx.client.list(kinds.SECRET, namespace, labels=ours)
-        await _delete_all(ctx, kinds.SECRET, namespace, (s for s in secrets if is_certificate(live, s)))
+        theirs = (s for s in secrets if any(is_one(live, s) for is_one in doomed))
+        await _delete_all(ctx, kinds.SECRET, namespace, theirs)
 
 
 async def _delete_all(ctx: Context, kind: Kind, namespace: str, objects: Iterable[Manifest]) -> None:
