@@ -19,7 +19,6 @@ PGBACKREST_DEDICATED = CRUNCHY + "pgbackrest-dedicated"
 PGBACKREST_REPO = CRUNCHY + "pgbackrest-repo"
 PGBACKREST_VOLUME = CRUNCHY + "pgbackrest-volume"
 PGBACKREST_BACKUP = CRUNCHY + "pgbackrest-backup"
-PGBACKREST_BACKUP_PERCONA = PERCONA + "pgbackrest-backup"
 PGBACKREST_CRONJOB = CRUNCHY + "pgbackrest-cronjob"
 JOB = "batch.kubernetes.io/job-name"
 PGBACKREST_RESTORE = CRUNCHY + "pgbackrest-restore"
@@ -118,3 +117,8 @@ def repo_host(cluster: str) -> dict[str, str]:
 def pguser(cluster: str, user: str) -> dict[str, str]:
     """Selector of a user's Secret."""
     return {CLUSTER: cluster, ROLE: ROLE_PGUSER, PGUSER: user}
+
+
+def request(annotations: Mapping[str, str], name: str) -> str:
+    """Value of an annotation that asks for something, under either of the two prefixes; "" for none."""
+    return annotations.get(name) or annotations.get(PERCONA + name.removeprefix(CRUNCHY)) or ""

@@ -8,7 +8,7 @@ from pgoperator import labels, naming
 from pgoperator.api.pgbackup import PGBackup
 from pgoperator.api.status import RequestedJobStatus
 from pgoperator.kube.manifest import Manifest, annotations_of
-from reconcilers.pgcluster.archive import FAILED, SUCCEEDED, Book, Fact
+from reconcilers.pgcluster.archive import FAILED, SUCCEEDED, Book, Fact, lasts
 from reconcilers.pgcluster.view import View
 
 CONDITION = "PGBackRestManualBackupSuccessful"
@@ -16,8 +16,7 @@ CONDITION = "PGBackRestManualBackupSuccessful"
 
 def wanted(view: View) -> str:
     """The annotation's value; "" without one."""
-    found = annotations_of(view.manifest)
-    return found.get(labels.PGBACKREST_BACKUP) or found.get(labels.PGBACKREST_BACKUP_PERCONA) or ""
+    return labels.request(annotations_of(view.manifest), labels.PGBACKREST_BACKUP)
 
 
 def name(view: View) -> str:
@@ -46,7 +45,7 @@ def status(view: View, known: Book) -> RequestedJobStatus | None:
     state = found.status.state
     return RequestedJobStatus(
         id=wanted(view),
-        finished=state in (SUCCEEDED, FAILED),
+        finished=not lasts(found),
         start_time=found.metadata.creation_timestamp,
         completion_time=found.status.completed,
         succeeded=1 if state == SUCCEEDED else None,

@@ -52,8 +52,7 @@ def _wanted(view: View) -> str:
     place = spec.cluster_name or view.name, spec.cluster_namespace or view.namespace
     if place != (view.name, view.namespace):
         return ""
-    found = annotations_of(view.manifest)
-    return found.get(labels.PGBACKREST_RESTORE) or found.get(labels.PERCONA + "pgbackrest-restore") or ""
+    return labels.request(annotations_of(view.manifest), labels.PGBACKREST_RESTORE)
 
 
 def _restore(view: View, name: str) -> Manifest:

@@ -29,7 +29,7 @@ def reason(seen: View, *found: dict[str, Any]) -> str:
     return next((fact[2] for fact in on_demand.facts(seen, archive.book(seen, found))), "")
 
 
-@pytest.mark.parametrize("key", [labels.PGBACKREST_BACKUP, labels.PGBACKREST_BACKUP_PERCONA])
+@pytest.mark.parametrize("key", [labels.PGBACKREST_BACKUP, "pgv2.percona.com/pgbackrest-backup"])
 def test_a_new_value_asks_for_what_the_spec_says(key: str) -> None:
     seen = asked("monday noon!", key=key)
     assert on_demand.spec(seen, archive.NO_BACKUPS) == {
