@@ -71,7 +71,8 @@ check: venv ## Format, lint, types, layers, scripts, generated files, unit tests
 test-unit: venv ## Unit tests: no network, no cluster
 	@$(LOCAL) test-tools
 	@echo "== unit tests"
-	@$(BIN)/pytest tests/unit tests/files --ignore=tests/files/test_restore.py $(PYTEST_ARGS)
+	@$(BIN)/pytest tests/files tests/unit --ignore=tests/files/test_restore.py \
+		-n 2 --dist=loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 test-api: venv ## Tests against a real API server without nodes
 	@$(LOCAL) bins kubernetes etcd helm
@@ -91,9 +92,9 @@ test-e2e: venv ## Tests on the local Kubernetes of three nodes: clusters, backup
 	@unset KUBECONFIG; $(LOCAL) up --nodes 3
 	@echo "== end-to-end tests, three modules at a time"
 	@$(ON_LOCAL_CLUSTER) $(BIN)/pytest tests/e2e tests/files/test_restore.py -m "not alone" \
-		-n 3 --dist=loadfile --no-loadscope-reorder -v -rP $(PYTEST_ARGS) $(OR_NOTHING)
+		-n 3 --dist=loadfile --no-loadscope-reorder -v -rfEP $(PYTEST_ARGS) $(OR_NOTHING)
 	@echo "== end-to-end tests beside which nothing runs"
-	@$(ON_LOCAL_CLUSTER) $(BIN)/pytest tests/e2e -m alone -v -rP $(PYTEST_ARGS) $(OR_NOTHING)
+	@$(ON_LOCAL_CLUSTER) $(BIN)/pytest tests/e2e -m alone -v -rfEP $(PYTEST_ARGS) $(OR_NOTHING)
 
 bench: venv ## Measure speed, requests and memory; print the table (40 min; BENCH_ARGS)
 	@unset KUBECONFIG; $(LOCAL) up --nodes 3

@@ -33,6 +33,11 @@ _LIMITS = {
     "db-timeout": "600",
     "protocol-timeout": "660",  # must be longer than db-timeout
     "archive-timeout": "60",
+    # Of a peer that is gone without a word the server learns within 20 s: its session holds a lock that every
+    # push needs.
+    "tcp-keep-alive-idle": "5",
+    "tcp-keep-alive-interval": "5",
+    "tcp-keep-alive-count": "3",
 }
 # One file at a time, and PostgreSQL comes again: a peer that fell silent, as on a node that is cut off, must
 # not hold the archive for the eleven minutes that a step of a backup may take.

@@ -19,8 +19,8 @@ version=$(postgres --version) || die "the image has no program postgres that run
 [ "${BASH_REMATCH[1]}" = "$PGVERSION" ] ||
     die "the image holds PostgreSQL ${BASH_REMATCH[1]}, but spec.postgresVersion is $PGVERSION"
 
-mkdir -p "$PGHOST" "$volume/pgbackrest/log" "$volume/pgbackrest-spool" 2>/tmp/error ||
-    die "the data volume is not writable: $(</tmp/error)"
+problem=$(mkdir -p "$PGHOST" "$volume/pgbackrest/log" "$volume/pgbackrest-spool" 2>&1) ||
+    die "the data volume is not writable: $problem"
 
 # One pod at a time: a pod that was deleted by force may still be shutting the database down when its successor
 # starts on the same volume. Whoever is here holds the lock until its last process has ended, and by then it has

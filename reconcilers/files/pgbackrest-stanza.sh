@@ -11,6 +11,8 @@ here=${0%/*}
 
 [ "$(cat "$conf/config-hash")" = "$1" ] || exit 75
 pgbackrest=(pgbackrest --stanza=db --no-log-timestamp --io-timeout=10 --db-timeout=20 --protocol-timeout=30)
+# A push that begins meanwhile and does not get this container's lock waits a minute for a result that does not come.
+pgbackrest+=(--lock-path=/tmp/pgbackrest-stanza)
 # A stanza of another system or version is there already: after a restore or a major upgrade.
 run "${pgbackrest[@]}" stanza-create || run "${pgbackrest[@]}" stanza-upgrade && exit 0
 status=$?

@@ -7,10 +7,11 @@
 
 # copy_wal FROM TO: whole and on the disk, or not there.
 copy_wal() {
+    local problem
     rm -rf "$2"
-    mkdir -p "$2" && cp -a "$1/." "$2/" 2>/tmp/error && sync -f "$2" && return 0
+    if problem=$({ mkdir -p "$2" && cp -a "$1/." "$2/" && sync -f "$2"; } 2>&1); then return 0; fi
     rm -rf "$2"
-    die "the write-ahead log cannot be moved from $1 to ${2%.part}: $(tail -n 1 /tmp/error)"
+    die "the write-ahead log cannot be moved from $1 to ${2%.part}: ${problem##*$'\n'}"
 }
 
 # put_aside FOLDER: what nobody refers to is in the way, and not ours to delete.

@@ -25,7 +25,7 @@ from reconcilers.pgcluster.view import View
 
 log = structlog.get_logger(__name__)
 
-RETRY = timedelta(minutes=5)
+RETRY = timedelta(minutes=1)
 """From the failure of a backup that the operator takes by itself to the next one."""
 
 

@@ -17,6 +17,7 @@ REPOS = [
     Repo("repo3", "gcs", {"bucket": "g"}),
     Repo("repo4", "azure", {"container": "c"}),
 ]
+KEEP_ALIVE = "tcp-keep-alive-count = 3\ntcp-keep-alive-idle = 5\ntcp-keep-alive-interval = 5\n"
 OVERRIDES = {"repo1-retention-full": "2", "io-timeout": "30", "pg1-path": "/evil", "tls-server-auth": "x=*"}
 
 COMMON = """\
@@ -67,7 +68,8 @@ def test_instance_file():
         + "repo1-host-user = postgres\n"
         + COMMON.removeprefix("repo1-bundle = y\n")
         + "spool-path = /pgdata/pgbackrest-spool\nstart-fast = y\n"
-        "\n[global:archive-get]\ndb-timeout = 20\nprotocol-timeout = 60\n"
+        + KEEP_ALIVE
+        + "\n[global:archive-get]\ndb-timeout = 20\nprotocol-timeout = 60\n"
         "\n[global:archive-push]\ndb-timeout = 20\nprotocol-timeout = 60\n"
         "\n[db]\npg1-path = /pgdata/pg17\npg1-port = 5432\npg1-socket-path = /tmp/postgres\n"
     )
@@ -85,7 +87,11 @@ def test_repository_file():
     )
     assert text == (
         "[global]\narchive-timeout = 60\ndb-timeout = 600\nio-timeout = 30\n"
-        "log-path = /pgbackrest/repo1/log\nprotocol-timeout = 660\n" + COMMON + "start-fast = y\n\n[db]\n"
+        "log-path = /pgbackrest/repo1/log\nprotocol-timeout = 660\n"
+        + COMMON
+        + "start-fast = y\n"
+        + KEEP_ALIVE
+        + "\n[db]\n"
         "pg1-host = a.example\n"
         + CLIENT.format("pg1-host")
         + "pg1-path = /pgdata/pg17\npg1-port = 5432\npg1-socket-path = /tmp/postgres\n"
