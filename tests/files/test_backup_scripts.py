@@ -160,7 +160,7 @@ def test_a_stanza_that_cannot_be_made_is_told_on_standard_error(tmp_path: Path) 
     ]
     calls = (tmp_path / "calls").read_text().splitlines()
     assert [line.rpartition(" ")[2] for line in calls] == ["stanza-create", "stanza-upgrade"]
-    assert all("--lock-path=" in line for line in calls), "a push that begins meanwhile waits for its lock in vain"
+    assert all("--lock-path=" in line for line in calls), "a push meanwhile would wait in vain for its lock"
     assert run("pgbackrest-stanza.sh", "another", folder=tmp_path).returncode == 75
 
 
