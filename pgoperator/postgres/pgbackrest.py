@@ -33,8 +33,7 @@ _LIMITS = {
     "db-timeout": "600",
     "protocol-timeout": "660",  # must be longer than db-timeout
     "archive-timeout": "60",
-    # Of a peer that is gone without a word the server learns within 20 s: its session holds a lock that every
-    # push needs.
+    # Of a peer that is gone without a word one learns within 20 s, unless an answer to it is under way.
     "tcp-keep-alive-idle": "5",
     "tcp-keep-alive-interval": "5",
     "tcp-keep-alive-count": "3",
@@ -43,6 +42,10 @@ _LIMITS = {
 # not hold the archive for the eleven minutes that a step of a backup may take.
 _SINGLE_FILE_LIMITS = {"db-timeout": "20", "protocol-timeout": "60"}
 _SINGLE_FILE_COMMANDS = ("archive-get", "archive-push")
+# The repository host ends a session that is silent for so long. That of a primary that died while it pushed
+# holds a lock that every push needs. Clients speak in half of their own limit, so a restore has one, too;
+# no backup asks the repository host.
+_SESSION_LIMIT, _RESTORE_LIMIT = {"protocol-timeout": "150"}, {"protocol-timeout": "120"}
 _FORBIDDEN = re.compile(
     r"stanza|cmd|config(-.*)?|spool-path|lock-path|tls-server-.*|pg\d+-.*|repo\d+-host(-.*)?|repo\d+-type"
 )
@@ -115,6 +118,8 @@ def instance_conf(
     # Together only: one must be less than the other.
     ours = _SINGLE_FILE_LIMITS.keys().isdisjoint(overrides)
     commands = {f"global:{command}": _SINGLE_FILE_LIMITS for command in _SINGLE_FILE_COMMANDS if ours}
+    if _RESTORE_LIMIT.keys().isdisjoint(overrides):
+        commands["global:restore"] = _RESTORE_LIMIT
     return ini.render({"global": settings | _allowed(overrides), **commands, STANZA: stanza})
 
 
@@ -134,7 +139,8 @@ def repo_conf(
             f"pg{index}-port": str(port),
             f"pg{index}-socket-path": SOCKET_DIRECTORY,
         }
-    return ini.render({"global": _common(repos) | log | _allowed(overrides), STANZA: stanza})
+    server = {"global:server": _SESSION_LIMIT} if _SESSION_LIMIT.keys().isdisjoint(overrides) else {}
+    return ini.render({"global": _common(repos) | log | _allowed(overrides), **server, STANZA: stanza})
 
 
 def server_conf(*, client_cn: str, ipv6: bool = False) -> str:

@@ -71,12 +71,20 @@ def test_instance_file():
         + KEEP_ALIVE
         + "\n[global:archive-get]\ndb-timeout = 20\nprotocol-timeout = 60\n"
         "\n[global:archive-push]\ndb-timeout = 20\nprotocol-timeout = 60\n"
+        "\n[global:restore]\nprotocol-timeout = 120\n"
         "\n[db]\npg1-path = /pgdata/pg17\npg1-port = 5432\npg1-socket-path = /tmp/postgres\n"
     )
 
 
 def test_limits_of_the_user_hold_for_single_files_too():
     assert "global:archive" not in instance_conf(overrides={"db-timeout": "300"})
+
+
+def test_a_limit_of_the_user_holds_for_sessions_and_restores_too():
+    """They go together: who restores says something in half of its own."""
+    own = {"protocol-timeout": "1900"}
+    assert "global:restore" not in instance_conf(overrides=own)
+    assert "global:server" not in pgbackrest.repo_conf(repos=REPOS, hosts=[], overrides=own)
 
 
 def test_repository_file():
@@ -91,7 +99,8 @@ def test_repository_file():
         + COMMON
         + "start-fast = y\n"
         + KEEP_ALIVE
-        + "\n[db]\n"
+        + "\n[global:server]\nprotocol-timeout = 150\n"
+        "\n[db]\n"
         "pg1-host = a.example\n"
         + CLIENT.format("pg1-host")
         + "pg1-path = /pgdata/pg17\npg1-port = 5432\npg1-socket-path = /tmp/postgres\n"
