@@ -15,18 +15,29 @@ def wal(tmp_path: Path) -> Path:
     return folder
 
 
-def promote(wal: Path) -> int:
+def promote(wal: Path, reached: str = "") -> int:
+    """Run the script; `reached`: what the server says of how far it has got."""
+    program(wal.parents[1], "psql", f"echo '{reached}'")
     return run("pre-promote.sh", folder=wal.parents[1], PGDATA=str(wal.parent)).returncode
 
 
-def test_what_a_standby_has_is_archived_when_it_leads(wal: Path) -> None:
-    for name in ("000000010000000000000003", "000000010000000000000004", "00000001.history"):
-        (wal / name).touch()
+def archived(wal: Path, *names: str) -> None:
+    for name in names:
+        with (wal / name).open("wb") as file:
+            file.truncate(16 << 20 if len(name) == 24 else 0)
         (wal / f"archive_status/{name}.done").touch()
+
+
+def ready(wal: Path) -> list[str]:
+    return sorted(path.stem for path in (wal / "archive_status").glob("*.ready"))
+
+
+def test_what_a_standby_has_is_archived_when_it_leads(wal: Path) -> None:
+    archived(wal, "000000010000000000000003", "000000010000000000000004", "00000001.history")
     (wal / "archive_status/000000010000000000000002.done").touch()  # the segment has gone
     (wal / "000000010000000000000005").touch()
     (wal / "archive_status/000000010000000000000005.ready").touch()
-    assert promote(wal) == 0
+    assert promote(wal, "0/5000000") == 0
     assert sorted(path.name for path in (wal / "archive_status").iterdir()) == [
         "00000001.history.done",
         "000000010000000000000002.done",
@@ -34,7 +45,26 @@ def test_what_a_standby_has_is_archived_when_it_leads(wal: Path) -> None:
         "000000010000000000000004.ready",
         "000000010000000000000005.ready",
     ]
-    assert promote(wal) == 0
+    assert promote(wal, "0/5000000") == 0
+
+
+@pytest.mark.parametrize(("reached", "last"), [("0/6000000", 5), ("0/5FFFFF8", 4), ("0/5000028", 4), ("", 4)])
+def test_the_beginning_of_a_segment_is_not_archived_in_its_place(wal: Path, reached: str, last: int) -> None:
+    """PostgreSQL marks what it has of a segment when its upstream ends; the archive may get the whole one."""
+    archived(wal, *(f"00000001000000000000000{n}" for n in (3, 4, 5)))
+    assert promote(wal, reached) == 0
+    assert ready(wal) == [f"00000001000000000000000{n}" for n in range(3, last + 1)]
+
+
+def test_what_a_timeline_had_when_it_ended_is_not_archived_as_a_whole(wal: Path) -> None:
+    """It goes on under the next timeline's name; segments of no timeline of ours are left alone."""
+    old = [f"0000000{timeline}00000000000000{n}" for timeline, n in ((1, "FE"), (1, "FF"), (2, "FF"))]
+    far = ["000000020000000100000000", "000000030000000100000000", "000000030000000100000001"]
+    archived(wal, *old, *far, "00000002.history", "00000003.history", "000000040000000100000002")
+    (wal / "00000002.history").write_text("1\t0/FF000110\tno recovery target specified\n")
+    (wal / "00000004.history").write_text("1\t0/FF000110\tx\n\n2\t1/A0\tx\n")
+    assert promote(wal, "1/3000000") == 0
+    assert ready(wal) == [old[0], old[2], "000000040000000100000002"]
 
 
 def test_a_promotion_never_fails_for_it(wal: Path) -> None:
