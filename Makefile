@@ -96,7 +96,7 @@ test-e2e: venv ## Tests on the local Kubernetes of three nodes: clusters, backup
 	@echo "== end-to-end tests beside which nothing runs"
 	@$(ON_LOCAL_CLUSTER) $(BIN)/pytest tests/e2e -m alone -v -rfEP $(PYTEST_ARGS) $(OR_NOTHING)
 
-bench: venv ## Measure speed, requests and memory; print the table (40 min; BENCH_ARGS)
+bench: venv ## Measure speed, requests and memory; print the table (half an hour; BENCH_ARGS)
 	@unset KUBECONFIG; $(LOCAL) up --nodes 3
 	@$(ON_LOCAL_CLUSTER) $(BIN)/python -m tests.bench $(BENCH_ARGS)
 

@@ -41,11 +41,15 @@ _LIMITS = {
 # One file at a time, and PostgreSQL comes again: a peer that fell silent, as on a node that is cut off, must
 # not hold the archive for the eleven minutes that a step of a backup may take.
 _SINGLE_FILE_LIMITS = {"db-timeout": "20", "protocol-timeout": "60"}
-_SINGLE_FILE_COMMANDS = ("archive-get", "archive-push")
 # The repository host ends a session that is silent for so long. That of a primary that died while it pushed
 # holds a lock that every push needs. Clients speak in half of their own limit, so a restore has one, too;
 # no backup asks the repository host.
-_SESSION_LIMIT, _RESTORE_LIMIT = {"protocol-timeout": "150"}, {"protocol-timeout": "120"}
+_INSTANCE_LIMITS = {
+    "global:archive-get": _SINGLE_FILE_LIMITS,
+    "global:archive-push": _SINGLE_FILE_LIMITS,
+    "global:restore": {"protocol-timeout": "120"},
+}
+_HOST_LIMITS = {"global:server": {"protocol-timeout": "150"}}
 _FORBIDDEN = re.compile(
     r"stanza|cmd|config(-.*)?|spool-path|lock-path|tls-server-.*|pg\d+-.*|repo\d+-host(-.*)?|repo\d+-type"
 )
@@ -115,11 +119,7 @@ def instance_conf(
         if repo.type == "volume" and repo_host is not None:
             settings |= _host(f"{repo.name}-host", repo_host) | {f"{repo.name}-host-user": "postgres"}
     stanza = {"pg1-path": pg_path, "pg1-port": str(pg_port), "pg1-socket-path": SOCKET_DIRECTORY}
-    # Together only: one must be less than the other.
-    ours = _SINGLE_FILE_LIMITS.keys().isdisjoint(overrides)
-    commands = {f"global:{command}": _SINGLE_FILE_LIMITS for command in _SINGLE_FILE_COMMANDS if ours}
-    if _RESTORE_LIMIT.keys().isdisjoint(overrides):
-        commands["global:restore"] = _RESTORE_LIMIT
+    commands = _unless(overrides, _INSTANCE_LIMITS)
     return ini.render({"global": settings | _allowed(overrides), **commands, STANZA: stanza})
 
 
@@ -139,8 +139,8 @@ def repo_conf(
             f"pg{index}-port": str(port),
             f"pg{index}-socket-path": SOCKET_DIRECTORY,
         }
-    server = {"global:server": _SESSION_LIMIT} if _SESSION_LIMIT.keys().isdisjoint(overrides) else {}
-    return ini.render({"global": _common(repos) | log | _allowed(overrides), **server, STANZA: stanza})
+    commands = _unless(overrides, _HOST_LIMITS)
+    return ini.render({"global": _common(repos) | log | _allowed(overrides), **commands, STANZA: stanza})
 
 
 def server_conf(*, client_cn: str, ipv6: bool = False) -> str:
@@ -186,6 +186,13 @@ def _host(prefix: str, host: str) -> dict[str, str]:
         f"{prefix}-cert-file": f"{CLIENT_DIRECTORY}/client-tls.crt",
         f"{prefix}-key-file": f"{CLIENT_DIRECTORY}/client-tls.key",
     }
+
+
+def _unless(
+    overrides: Mapping[str, str], sections: Mapping[str, Mapping[str, str]]
+) -> dict[str, Mapping[str, str]]:
+    """Sections of which the user has set nothing: whole ones, as one limit must be less than another."""
+    return {name: limits for name, limits in sections.items() if limits.keys().isdisjoint(overrides)}
 
 
 def _allowed(overrides: Mapping[str, str]) -> dict[str, str]:

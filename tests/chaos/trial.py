@@ -44,15 +44,13 @@ class Trial:
         self.cluster.wait_ready(180)
         until("all replicas stream", self._streams, 90, self.cluster.explain, 1)
         if self.synchronous:
-            until("a replica is synchronous", self._is_synchronous, 60, self.cluster.explain, 1)
+            until(
+                "a replica is synchronous", self.cluster.has_synchronous_replica, 60, self.cluster.explain, 1
+            )
 
     def _streams(self) -> bool:
         states = sorted(member["State"] for member in self.cluster.patronictl())
         return states == ["running", "streaming", "streaming"]
-
-    def _is_synchronous(self) -> bool:
-        query = "SELECT count(*) FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')"
-        return int(self.cluster.psql(query)) >= 1
 
     def run(self, name: str, deadline: float) -> Outcome:
         """Strike once; what goes wrong becomes part of the outcome, and takes nothing else from it."""

@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 import pytest
 
-from pgoperator import naming
 from tests.support import faults
 from tests.support.clients import Client
 from tests.support.clusters import Cluster, example
@@ -26,18 +25,9 @@ def cluster(new_cluster: Callable[..., Cluster], client: Client) -> Cluster:
 
 @pytest.fixture(autouse=True)
 def ready_again(cluster: Cluster) -> None:
-    """Every test begins with a whole cluster of which a replica may take over.
-
-    PostgreSQL calls it synchronous up to a round earlier than Patroni writes that down for all members.
-    """
+    """Every test begins with a whole cluster of which a replica may take over."""
     cluster.wait_ready(180)
-
-    def noted() -> bool:
-        found = cluster.kubectl.get("endpoints", naming.patroni_sync(cluster.name))
-        facts = found["metadata"].get("annotations", {})
-        return facts.get("leader") == cluster.primary_name() and bool(facts.get("sync_standby"))
-
-    until("Patroni counts a replica as synchronous", noted, 60, cluster.explain)
+    until("a replica is synchronous", cluster.has_synchronous_replica, 60, cluster.explain)
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,18 @@ class Cluster:
         assert len(holders) == 1, f"leader {leader!r}, labelled {[p['metadata']['name'] for p in found]}"
         return holders[0]
 
+    def has_synchronous_replica(self) -> bool:
+        """Whether a replica may take over: PostgreSQL waits for it, and Patroni has told all members.
+
+        Patroni writes that down up to a round later than PostgreSQL calls the replica synchronous.
+        """
+        found = self.kubectl.get("endpoints", naming.patroni_sync(self.name))
+        noted = found["metadata"].get("annotations", {})
+        query = "SELECT count(*) FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')"
+        if noted.get("leader") != self.primary_name() or not noted.get("sync_standby"):
+            return False
+        return int(self.psql(query)) >= 1
+
     def primary_name(self) -> str:
         """Return the name of the primary's pod."""
         return str(self.primary()["metadata"]["name"])
