@@ -44,9 +44,10 @@ _RECOVERY = {
     # cached error. The default of 15 is what an outage of 15 s through the original is made of
     # (`baseline.md`). The maintenance loop turns three times a second, so less than this gains nothing.
     "server_login_retry": "0.5",
-    # A pool opens one connection at a time: a SYN that a dead node never answers blocks all others for this
-    # long (default 15). pgBouncer cuts it to whole seconds.
-    "server_connect_timeout": "2",
+    # A pool opens one connection at a time: a SYN that a dead address never answers blocks all others for this
+    # long (default 15). pgBouncer cuts it to whole seconds for TCP's part (`connect_server`), but not for TCP
+    # and login together (`pool_server_maint`): one second, and nearly two for a server under load.
+    "server_connect_timeout": "1.9",
     # An idle connection is tried with a query before a client gets it, when it has been idle for longer than
     # this (default 30); a client that would have met the dead server waits instead for a live one.
     "server_check_delay": "5",

@@ -220,12 +220,17 @@ recover_with_limits() {
     done
 }
 
-# PostgreSQL's own words, and which file the archive lacked.
+# PostgreSQL's own words, and which file the archive lacked or which backup would do.
 reason() {
-    local text missing
+    local text more
     text=$(pick 'FATAL|PANIC' 2)
-    missing=$(grep -o 'not in the archive: [0-9A-F]\{24\}' "$log" | tail -n 1)
-    echo "${text:-$(tail -n 3 "$log" | tr '\n' ' ')}${missing:+ ($missing)}"
+    case $text in
+    *'before consistent recovery point'*)
+        # For a transaction or a name pgBackRest takes the newest backup.
+        more='the backup it began with ends after the target; name an earlier one with --set' ;;
+    *) more=$(grep -o 'not in the archive: [0-9A-F]\{24\}' "$log" | tail -n 1) ;;
+    esac
+    echo "${text:-$(tail -n 3 "$log" | tr '\n' ' ')}${more:+ ($more)}"
 }
 
 # Recovery to the end must reach the end: PostgreSQL takes a segment that is missing for it.

@@ -10,7 +10,8 @@ from tests.support.audit import AuditLog, by_what
 from tests.support.backups import first_backup
 
 SECONDS = 180
-SETTLE = 20
+SETTLE = 75
+"""Seconds. What the first backup's end has written is archived within a minute, which the status then tells."""
 
 
 def idle(stage: Stage, rows: list[Row]) -> None:

@@ -1,5 +1,6 @@
 """restore.sh on a real PostgreSQL and a real pgBackRest: killed at any moment, refused, undone."""
 
+import json
 import os
 import pwd
 import shutil
@@ -261,6 +262,13 @@ def test_a_segment_that_is_missing(place: Place) -> None:
 def test_a_target_that_is_never_reached(place: Place) -> None:
     said = refused(place, "--type=lsn", "--target=FF/0")
     assert "recovery ended before configured recovery target was reached" in said
+
+
+def test_a_target_before_the_end_of_the_backup(place: Place) -> None:
+    backup = json.loads(place.run("pgbackrest", "--stanza=db", "--output=json", "info"))[0]["backup"][-1]
+    said = refused(place, "--type=lsn", f"--target={backup['lsn']['start']}", f"--set={backup['label']}")
+    assert "before consistent recovery point" in said
+    assert "name an earlier one with --set" in said
 
 
 def test_a_segment_that_cannot_be_read_is_not_the_end(place: Place) -> None:

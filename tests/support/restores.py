@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from tests.support.backups import ENDED, first_backup, manifest
+from tests.support.backups import BACKUPS, ENDED, first_backup, manifest
 from tests.support.clients import Client
 from tests.support.clusters import Cluster, example
 from tests.support.kubectl import Manifest, until
@@ -105,6 +105,16 @@ class Restore:
         assert status["state"] == state, f"{status}\n{self.cluster.explain()}"
         tell(f"restore {self.name}: {state} after {time.monotonic() - self.began:.1f} s")
         return status
+
+    def wait_backup(self, seconds: float = 120) -> None:
+        """Wait until the backup that follows its success is there."""
+        ended = self.status()["completed"]
+        after = lambda: [  # noqa: E731
+            b
+            for b in self.cluster.kubectl.items(BACKUPS, self.cluster.selector)
+            if b.get("status", {}).get("state") == "Succeeded" and b["status"]["completed"] > ended
+        ]
+        until(f"a fresh backup follows {self.name}", after, seconds, self.cluster.explain)
 
     def delete(self, seconds: float = 60) -> None:
         """Delete it and wait until it is gone."""

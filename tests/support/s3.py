@@ -72,6 +72,7 @@ def server(kubectl: Kubectl) -> Iterator[S3]:
     """Run one, known in the namespace of `kubectl` as a Service with a Secret for clusters."""
     folder = Path(tempfile.mkdtemp(prefix="s3-"))
     (folder / "data" / BUCKET).mkdir(parents=True)
+    (folder / "metadata").mkdir()
     found = S3(kubectl, folder, *free_ports(1))
     now = datetime.now(UTC)
     authority = pki.new_ca("the tests' S3", now)
@@ -82,7 +83,8 @@ def server(kubectl: Kubectl) -> Iterator[S3]:
     command = [
         *(str(bins.program("versitygw")), "--port", f":{found.port}", "--region", REGION, "--quiet"),
         *("--cert", str(folder / "tls.crt"), "--key", str(folder / "tls.key")),
-        *("posix", "--nometa", str(folder / "data")),
+        # Without metadata it would lose the parts of large objects, and not every file system has attributes.
+        *("posix", "--sidecar", str(folder / "metadata"), str(folder / "data")),
     ]
     environment = os.environ | {"ROOT_ACCESS_KEY": KEY, "ROOT_SECRET_KEY": KEY_SECRET}
     with (folder / "log").open("wb") as log:
