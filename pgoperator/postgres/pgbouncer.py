@@ -44,7 +44,7 @@ _RECOVERY = {
     # cached error. The default of 15 is what an outage of 15 s through the original is made of
     # (`baseline.md`). The maintenance loop turns three times a second, so less than this gains nothing.
     "server_login_retry": "0.5",
-    # A pool opens one connection at a time: a SYN that a dead address never answers blocks all others for this
+    # A pool opens one connection at a time: a SYN that a dead address never answers blocks all others for so
     # long (default 15). pgBouncer cuts it to whole seconds for TCP's part (`connect_server`), but not for TCP
     # and login together (`pool_server_maint`): one second, and nearly two for a server under load.
     "server_connect_timeout": "1.9",

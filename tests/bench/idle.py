@@ -11,7 +11,7 @@ from tests.support.backups import first_backup
 
 SECONDS = 180
 SETTLE = 75
-"""Seconds. What the first backup's end has written is archived within a minute, which the status then tells."""
+"""Seconds. What the first backup's end wrote is archived within a minute, which the status then tells."""
 
 
 def idle(stage: Stage, rows: list[Row]) -> None:
