@@ -16,7 +16,8 @@ import pytest
 
 from reconcilers import files
 
-SCRIPT = Path(files.__file__).parent / "restore.sh"
+# The text: PostgreSQL's account may not be allowed to enter a clone in a home folder.
+SCRIPT = (Path(files.__file__).parent / "restore.sh").read_text()
 ID = "0f3c"
 MOMENTS = (0.05, 0.2, 0.4, 0.7, 1.0, 1.4)
 
@@ -91,7 +92,7 @@ class Place:
         """Start the script in a group of its own, so that all of it can be killed at once."""
         with (self.root / "restore.log").open("ab") as log:
             return subprocess.Popen(  # type: ignore[call-overload,no-any-return]
-                ["bash", str(SCRIPT), *options],
+                ["bash", "-c", SCRIPT, "restore.sh", *options],
                 env=self.environment(**more),
                 stdout=log,
                 stderr=log,
