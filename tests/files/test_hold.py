@@ -2,9 +2,14 @@
 
 import os
 import signal
+import socket
+import struct
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -50,11 +55,11 @@ class Pooler:
         (self.folder / "tcp.new").write_text(HEADER + rows)
         (self.folder / "tcp.new").rename(self.folder / "tcp")
 
-    def hold(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def hold(self, *words: str, net: Path | None = None) -> subprocess.CompletedProcess[str]:
         environment = os.environ | {
             "HOLD_MARK": str(self.folder / "mark"),
             "HOLD_PAUSED": str(self.folder / "paused"),
-            "HOLD_NET": str(self.folder),
+            "HOLD_NET": str(net or self.folder),
             "HOLD_PROCESS": self.name,
         }
         command = ["bash", SCRIPT, *words]
@@ -103,6 +108,43 @@ def test_a_later_hold_is_not_ended_by_an_earlier_one(pooler):
 def test_open_connections_are_waited_for(pooler, state):
     pooler.connect(state)
     assert pooler.hold("hold", "5432", "1", "30").stdout == "busy\n"
+
+
+@contextmanager
+def others_come_and_go() -> Iterator[None]:
+    """Connections on loopback that live for a moment, hundreds in a second."""
+    enough = threading.Event()
+
+    def come_and_go() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            while not enough.wait(0.001):
+                clients = [socket.create_connection(server.getsockname()) for _ in range(10)]
+                for client in clients:
+                    # Ended at once, without a time to wait in.
+                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    server.accept()[0].close()
+                    client.close()
+
+    threads = [threading.Thread(target=come_and_go) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        enough.set()
+        for thread in threads:
+            thread.join()
+
+
+def test_none_is_overlooked_while_others_come_and_go(pooler):
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_connection(server.getsockname()),
+        others_come_and_go(),
+    ):
+        port = str(server.getsockname()[1])
+        for _ in range(2):
+            assert pooler.hold("hold", port, "2", "30", net=Path("/proc/net")).stdout == "busy\n"
 
 
 def test_connections_of_others_and_closed_ones_are_not(pooler):
