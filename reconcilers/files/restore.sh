@@ -28,11 +28,16 @@ mkdir -p "$work"
 # shellcheck source=reconcilers/files/account.sh
 if [ -r "$here/account.sh" ]; then . "$here/account.sh"; fi
 
+# Of a server that gave up while it started the checkpointer may be left, and write its statistics before it ends.
+remove() {
+    local _
+    for _ in {1..10}; do rm -rf "$1" && return; sleep 0.5; done
+}
 say() { echo "$1" >&2; echo "${1:0:3000}" >"$message" || true; }
 die() {
     say "$1"
     # Nobody needs half of a restore; a delta restore has nothing else to go on from.
-    if [ -z "$delta" ]; then rm -rf "$new"; fi
+    if [ -z "$delta" ]; then remove "$new"; fi
     exit 1
 }
 pick() { grep -E "$1" "$log" | tail -n "$2" | tr '\n' ' '; }
@@ -110,7 +115,7 @@ fetch() {
         # pgBackRest empties the log's folder: on its own volume it would be left, and be of no database.
         if [ -L "$new/pg_wal" ]; then drop_log "$new"; mkdir -m 0700 "$new/pg_wal"; fi
     else
-        rm -rf "$new"
+        remove "$new"
     fi
     mkdir -p "$new" || die "the data volume is not writable"
     chmod 0700 "$new"

@@ -284,6 +284,18 @@ def test_a_backup_that_cannot_be_read(place: Place) -> None:
     assert "pgbackrest restore: " in refused(place)
 
 
+def test_what_cannot_be_removed_at_once_is_removed_a_moment_later(place: Place) -> None:
+    """As when a process of the server that has given up still writes."""
+    tool, tried = place.root / "tools/rm", place.root / "tried"
+    tool.parent.mkdir()
+    # The third one is that of what has been restored.
+    tool.write_text(f'#!/bin/bash\necho >>{tried}\n[ "$(wc -l <{tried})" != 3 ] && exec /usr/bin/rm "$@"\n')
+    tool.chmod(0o755)
+    path = f"{tool.parent}:{place.environment()['PATH']}"
+    assert "20200101-000000F is not valid" in refused(place, "--set=20200101-000000F", PATH=path)
+    assert tried.read_text().count("\n") > 3
+
+
 def test_a_backup_that_is_not_there(place: Place) -> None:
     assert "20200101-000000F is not valid" in refused(place, "--set=20200101-000000F")
 
