@@ -46,13 +46,18 @@ def wanted(view: View) -> str:
     return found.get(labels.PERCONA + name) or found.get(labels.CRUNCHY + name) or ""
 
 
-def decide(view: View, serving: frozenset[str]) -> Begin | Go | Asked | None:
-    """What to do about the annotation; None when there is nothing new in it."""
+def decide(view: View, serving: frozenset[str], former: str = "") -> Begin | Go | Asked | None:
+    """What to do about the annotation; None when there is nothing new in it.
+
+    `former` is the primary when it began, "" where that is not known: members tell their timeline once in a
+    round of Patroni's, and one that has just become the primary may have been asked with the last one's.
+    """
     value, known = wanted(view), state(view)
     if not value or value == known.switchover:
         return None
     primary, begun = view.observed.primary, known.switchover_timeline
-    if begun is not None and primary is not None and primary.member.timeline > begun:
+    moved = primary is not None and primary.name != former
+    if begun is not None and primary is not None and moved and primary.member.timeline > begun:
         return Asked(value, True, "Done", f"{primary.pod_name} is the primary")
     if hindrance := _hindrance(view):
         return Asked(value, False, *hindrance)

@@ -77,6 +77,14 @@ def test_what_a_predecessor_has_done_is_not_done_again() -> None:
     assert (found.status, found.reason) == (True, "Done")
 
 
+def test_a_timeline_that_is_told_late_is_no_switchover() -> None:
+    """The primary was new when it began, and its pod told the timeline before."""
+    found = switchover.decide(asked(status={"switchoverTimeline": 0}), ALL, former=A)
+    assert isinstance(found, Go)
+    found = switchover.decide(asked(status={"switchoverTimeline": 0}), ALL, former=B)
+    assert isinstance(found, Asked)
+
+
 def test_the_primary_as_target_is_no_work() -> None:
     found = switchover.decide(asked(targetInstance=A), ALL)
     assert isinstance(found, Asked)
