@@ -10,8 +10,7 @@ from tests.support.audit import AuditLog, by_what
 from tests.support.backups import first_backup
 
 SECONDS = 180
-SETTLE = 200
-"""Seconds. WAL from the time of the first backup is archived up to three minutes later; the status tells."""
+SETTLE = 20
 
 
 def idle(stage: Stage, rows: list[Row]) -> None:
