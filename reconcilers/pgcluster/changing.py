@@ -67,14 +67,12 @@ async def _asked(ctx: Context, view: View, memory: Memory) -> Wait | None:
         # The store may not show yet what the status has been told.
         memory.change = replace(change, carried_out=last.value, timeline=None, asked=last)
         return None
-    begun, former = memory.begun
-    known = former if begun == switchover.wanted(view) else ""
-    step = switchover.decide(view, serving(view, memory), known)
+    step = switchover.decide(view, serving(view, memory), memory.former)
     if step is None:
         return None
     if isinstance(step, switchover.Begin):
         primary = view.observed.primary
-        memory.begun = step.value, primary.name if primary is not None else ""
+        memory.former = primary.name if primary is not None else ""
         asked = Asked(step.value, False, "Beginning", "the switchover begins")
         memory.change = replace(change, timeline=step.timeline, asked=asked)
         return Wait("the switchover begins", SOON)

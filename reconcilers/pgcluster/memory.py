@@ -95,8 +95,8 @@ class Memory:
     """By UID of a pod."""
     asked: Asked | None = None
     """The last switchover on request that was tried."""
-    begun: tuple[str, str] = ("", "")
-    """The value that asked for the one that began last, and the name of the primary then."""
+    former: str = ""
+    """Name of the primary when the status noted the timeline of the one that began last."""
     attempts: int = 0
     """How often the present one was tried in vain."""
     held_up: str = ""

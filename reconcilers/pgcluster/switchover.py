@@ -56,8 +56,12 @@ def decide(view: View, serving: frozenset[str], former: str = "") -> Begin | Go 
     if not value or value == known.switchover:
         return None
     primary, begun = view.observed.primary, known.switchover_timeline
-    moved = primary is not None and primary.name != former
-    if begun is not None and primary is not None and moved and primary.member.timeline > begun:
+    if (
+        begun is not None
+        and primary is not None
+        and primary.name != former
+        and primary.member.timeline > begun
+    ):
         return Asked(value, True, "Done", f"{primary.pod_name} is the primary")
     if hindrance := _hindrance(view):
         return Asked(value, False, *hindrance)
