@@ -24,23 +24,48 @@ signal() {
 
 resume() { [ -e "$paused" ] || signal USR2; }
 
-# Whether a connection to the servers is open (01) or on its way (02); the addresses are hexadecimal. In one go:
-# `read` goes back to the end of each line, for which the kernel counts anew and skips one when others have ended.
-connected() {
-    local port table
-    printf -v port ':%04X' "$1"
-    for table in "${HOLD_NET:-/proc/net}"/tcp "${HOLD_NET:-/proc/net}"/tcp6; do
-        [ -r "$table" ] || continue
-        # The local address is followed by eight digits or more, the remote one by the state.
-        if [[ $(<"$table") == *"$port 0"[12]" "* ]]; then return 0; fi
+# The pod's connections. In one go: `read` from the file itself goes back to the end of each line, for which the kernel
+# counts anew and skips one when others have ended.
+table() {
+    local file
+    for file in "${HOLD_NET:-/proc/net}"/tcp "${HOLD_NET:-/proc/net}"/tcp6; do
+        if [ -r "$file" ]; then echo "$(<"$file")"; fi
     done
-    return 1
+}
+
+# Whether a connection to the servers is open (01) or on its way (02); the addresses are hexadecimal.
+connected() {
+    # The local address is followed by eight digits or more, the remote one by the state.
+    [[ $(table) == *"$port 0"[12]" "* ]]
+}
+
+# Where those connections begin.
+connections() {
+    local own remote state
+    while read -r _ own remote state _; do
+        case "$remote $state" in *"$port 0"[12]) echo "$own" ;; esac
+    done <<<"$(table)"
+}
+
+# Wait until none of them has come or gone for 0.3 s; after a second it is as it is. To pgBouncer a login that the pause
+# cuts off has failed, and who comes first afterwards is turned away: "server login has been failing, cached error:
+# pause mode" (`check_fast_fail` in its objects.c).
+settle() {
+    local before now calm=0 looks
+    now=$(connections)
+    for ((looks = 0; looks < 10 && calm < 3; looks++)); do
+        sleep 0.1
+        before=$now now=$(connections)
+        if [ "$now" = "$before" ]; then calm=$((calm + 1)); else calm=0; fi
+    done
 }
 
 case ${1-} in
 hold)
     if [ -e "$paused" ]; then echo drained; exit 0; fi
-    port=$2 drain=$3 limit=$4 token=$BASHPID-$RANDOM
+    printf -v port ':%04X' "$2"
+    drain=$3 limit=$4 token=$BASHPID-$RANDOM
+    settle
     echo "$token" >"$mark" || exit 1
     # Before the pause begins: nothing may come between them. A later hold, or a release, takes the mark away.
     {
@@ -52,7 +77,7 @@ hold)
     end=$((SECONDS + drain))
     # It heeds the signal in a moment, and gives up its idle connections within a third of a second.
     sleep 0.1
-    while connected "$port"; do
+    while connected; do
         if [ "$SECONDS" -ge "$end" ]; then echo busy; exit 0; fi
         sleep 0.05
     done

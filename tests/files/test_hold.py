@@ -1,5 +1,6 @@
 """What holds pgBouncer's clients back lets them go on in any case: the script, beside a process so called."""
 
+import itertools
 import os
 import signal
 import socket
@@ -17,13 +18,13 @@ import pytest
 from reconcilers import files
 
 SCRIPT = Path(files.__file__).parent / "pgbouncer-hold.sh"
-# Says which signals it gets; the name of a process is that of its program, cut to 15 characters.
+# Says which signals it gets, and when; the name of a process is that of its program, cut to 15 characters.
 CHILD = """\
 import signal, sys, time
 name, out = sys.argv[1], open(sys.argv[2], "a", buffering=1)
 open("/proc/self/comm", "w").write(name)
 def note(number, frame):
-    out.write(signal.Signals(number).name + "\\n")
+    out.write(f"{signal.Signals(number).name} {time.monotonic()}\\n")
 signal.signal(signal.SIGUSR1, note)
 signal.signal(signal.SIGUSR2, note)
 out.write("ready\\n")
@@ -48,7 +49,12 @@ class Pooler:
 
     @property
     def said(self) -> list[str]:
-        return self.notes.read_text().splitlines()
+        return [line.split()[0] for line in self.notes.read_text().splitlines()]
+
+    def first(self, name: str) -> float:
+        """When the signal came, in seconds of the monotonic clock."""
+        lines = (line.split() for line in self.notes.read_text().splitlines())
+        return next(float(line[1]) for line in lines if line[0] == name)
 
     def connect(self, *states: str, port: int = 5432) -> None:
         rows = "".join(ROW.format(port=port, state=state) for state in states)
@@ -145,6 +151,27 @@ def test_none_is_overlooked_while_others_come_and_go(pooler):
         port = str(server.getsockname()[1])
         for _ in range(2):
             assert pooler.hold("hold", port, "2", "30", net=Path("/proc/net")).stdout == "busy\n"
+
+
+def test_the_pause_waits_for_logins_that_begin_but_not_forever(pooler):
+    enough = threading.Event()
+
+    def begin_logins() -> None:
+        for new in itertools.cycle(range(1, 30)):
+            if enough.wait(0.02):
+                return
+            pooler.connect(*["02"] * new)
+
+    logins = threading.Thread(target=begin_logins)
+    logins.start()
+    try:
+        begun = time.monotonic()
+        answer = pooler.hold("hold", "5432", "1", "30")
+    finally:
+        enough.set()
+        logins.join()
+    assert answer.stdout == "busy\n"
+    assert pooler.first("SIGUSR1") - begun >= 0.9
 
 
 def test_connections_of_others_and_closed_ones_are_not(pooler):
