@@ -129,6 +129,8 @@ def test_a_script_is_told_the_child_at_the_start_and_after_each_change(supervise
     first, second = told.read_text().splitlines()
     assert first == second
     assert first in child
+    # The script may have ended before the child has got around to its note.
+    wait_for(lambda: len(one.lines) > 1)
     assert one.lines[1:] == ["SIGHUP"]
 
 
