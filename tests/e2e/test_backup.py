@@ -45,8 +45,8 @@ def test_the_first_backup_is_taken_by_itself(cluster: Cluster) -> None:
     assert generation == 1, "the operator has changed the spec"
 
 
-def test_full_and_incremental_on_demand(cluster: Cluster) -> None:
-    for name, kind in (("full1", "full"), ("incr1", "incr")):
+def test_full_differential_and_incremental_on_demand(cluster: Cluster) -> None:
+    for name, kind in (("full1", "full"), ("diff1", "diff"), ("incr1", "incr")):
         began = time.monotonic()
         backup(cluster, name, f"--type={kind}")
         tell(f"{kind} backup: {time.monotonic() - began:.1f} s from the object to Succeeded")
