@@ -24,27 +24,17 @@ signal() {
 
 resume() { [ -e "$paused" ] || signal USR2; }
 
-# The pod's connections. In one go: `read` from the file itself goes back to the end of each line, for which the kernel
-# counts anew and skips one when others have ended.
-table() {
-    local file
-    for file in "${HOLD_NET:-/proc/net}"/tcp "${HOLD_NET:-/proc/net}"/tcp6; do
-        if [ -r "$file" ]; then echo "$(<"$file")"; fi
-    done
-}
-
-# Whether a connection to the servers is open (01) or on its way (02); the addresses are hexadecimal.
-connected() {
-    # The local address is followed by eight digits or more, the remote one by the state.
-    [[ $(table) == *"$port 0"[12]" "* ]]
-}
-
-# Where those connections begin.
+# Where the connections to the servers begin that are open (01) or on their way (02); the addresses are hexadecimal. The
+# table is read in one go: `read` from the file itself goes back to the end of each line, for which the kernel counts anew
+# and skips one when others have ended.
 connections() {
-    local own remote state
-    while read -r _ own remote state _; do
-        case "$remote $state" in *"$port 0"[12]) echo "$own" ;; esac
-    done <<<"$(table)"
+    local table own remote state
+    for table in "${HOLD_NET:-/proc/net}"/tcp "${HOLD_NET:-/proc/net}"/tcp6; do
+        [ -r "$table" ] || continue
+        while read -r _ own remote state _; do
+            case "$remote $state" in *"$port 0"[12]) echo "$own" ;; esac
+        done <<<"$(<"$table")"
+    done
 }
 
 # Wait until none of them has come or gone for 0.3 s; after a second it is as it is. To pgBouncer a login that the pause
@@ -77,7 +67,7 @@ hold)
     end=$((SECONDS + drain))
     # It heeds the signal in a moment, and gives up its idle connections within a third of a second.
     sleep 0.1
-    while connected; do
+    while [ -n "$(connections)" ]; do
         if [ "$SECONDS" -ge "$end" ]; then echo busy; exit 0; fi
         sleep 0.05
     done
