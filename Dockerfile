@@ -1,11 +1,11 @@
-# The operator. Works on python:slim and on any Debian with python3 and pip:
+# The operator. The base can be python:slim or any Debian with python3 and pip:
 #   docker build --build-arg BASE=... --tag pgoperator .
 ARG BASE=docker.io/library/python:3.13-slim
 
 FROM ${BASE} AS dependencies
 COPY requirements/runtime.txt /tmp/requirements.txt
-# Bytecode is compiled once, here, and never compared with its source: the files of an image do not change,
-# their times do with every copy, and a read-only file system cannot take a new compilation.
+# Bytecode is compiled here and never checked against its source: files in an image do not change, but copies change
+# their times, and a new compilation could not be stored on a read-only file system.
 RUN python3 -m pip install --no-cache-dir --no-compile --only-binary=:all: --require-hashes \
         --target=/app/lib --requirement=/tmp/requirements.txt \
  && rm -rf /app/lib/bin \
@@ -18,7 +18,7 @@ COPY reconcilers/ /app/src/reconcilers/
 RUN python3 -m compileall -q --invalidation-mode=unchecked-hash /app/src
 
 FROM ${BASE}
-# One arena: the event loop allocates from a single thread, more arenas only hold memory back.
+# One arena: the event loop allocates from a single thread, so more arenas only waste memory.
 ENV PYTHONPATH=/app/src:/app/lib \
     PYTHONSAFEPATH=1 \
     PYTHONDONTWRITEBYTECODE=1 \

@@ -19,10 +19,6 @@ LOCAL := $(PYTHON) -m local
 # The tests break nodes and API servers: they run on the local cluster, whatever KUBECONFIG says.
 ON_LOCAL_CLUSTER = unset KUBECONFIG; export KUBECONFIG=$$($(LOCAL) kubeconfig);
 
-GENERATED := manifests charts docs/reference
-FINGERPRINTS = git ls-files -z --cached --others --exclude-standard -- $(GENERATED) \
-	| { xargs -0 -r sha256sum 2>/dev/null || true; }
-
 .PHONY: help
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,41 +27,41 @@ help: ## Show this list
 
 
 .PHONY: demo up down kubeconfig audit-log status images
-demo: ## From nothing to rows through pgBouncer, with all that it needs
+demo: ## Start a Kubernetes and a cluster, and write rows through pgBouncer
 	@$(LOCAL) demo --nodes $(NODES)
 
-up: ## Start the local Kubernetes with the operator, or bring it up to date
+up: ## Start the local Kubernetes with the operator, or update it
 	@$(LOCAL) up --nodes $(NODES) --operator $(OPERATOR)
 
-down: ## Remove every process, mount, namespace and link of it
+down: ## Remove the local Kubernetes: processes, mounts, namespaces, links
 	@$(LOCAL) down
 
-kubeconfig: ## Print the path of its kubeconfig
+kubeconfig: ## Print the path of the kubeconfig
 	@$(LOCAL) kubeconfig
 
-audit-log: ## Print the path of its API server's audit log
+audit-log: ## Print the path of the audit log
 	@$(LOCAL) audit-log
 
-status: ## Say what of it runs
+status: ## Show which parts of the local Kubernetes run
 	@$(LOCAL) status
 
 images: ## Build the images that are missing or out of date
 	@$(LOCAL) images
 
 
-.PHONY: test check test-unit test-api test-local test-e2e bench chaos
-test: check test-api test-local test-e2e ## All tests, everything set up by itself (an hour on two cores)
+.PHONY: test check test-unit test-api test-local test-e2e coverage bench chaos
+test: ## Run all tests, and install what they need (60 min on two cores)
+	@$(MAKE) --keep-going check test-api test-local test-e2e
 
-check: venv ## Format, lint, types, layers, scripts, generated files, unit tests
+check: venv ## Format, lint, types, layers, scripts, generated files, documentation, unit tests
 	@echo "== format";    $(BIN)/ruff format --check .
 	@echo "== lint";      $(BIN)/ruff check .
 	@echo "== types";     $(BIN)/mypy
 	@echo "== layers";    $(BIN)/lint-imports
 	@echo "== scripts";   git ls-files -z --cached --others --exclude-standard -- '*.sh' .ci/run \
 		| xargs -0 -r $(BIN)/shellcheck
-	@echo "== generated files"; before=$$($(FINGERPRINTS)); $(MAKE) generate; \
-		diff <(echo "$$before") <($(FINGERPRINTS)) \
-		|| { echo "These files were out of date; 'make generate' has written them now: commit them."; exit 1; }
+	@echo "== generated files"; $(BIN)/python -m pgoperator.generate --check
+	@$(MAKE) docs
 	@$(MAKE) test-unit
 
 test-unit: venv ## Unit tests: no network, no cluster
@@ -79,7 +75,7 @@ test-api: venv ## Tests against a real API server without nodes
 	@echo "== API tests"
 	@$(BIN)/pytest tests/api $(PYTEST_ARGS)
 
-test-local: venv ## The local Kubernetes from what is left of one, on one of the tests' own
+test-local: venv ## Tests of the local Kubernetes and its leftovers, on one of their own
 	@echo "== tests of the local Kubernetes"
 	@$(BIN)/pytest tests/local $(PYTEST_ARGS)
 
@@ -90,24 +86,43 @@ test-e2e: venv ## Tests on the local Kubernetes of three nodes: clusters, backup
 	@$(LOCAL) test-tools
 	@unset KUBECONFIG; $(LOCAL) bins versitygw helm
 	@unset KUBECONFIG; $(LOCAL) up --nodes 3
+	@$(MAKE) --keep-going e2e-together e2e-alone
+
+.PHONY: e2e-together e2e-alone
+e2e-together: ## The part of test-e2e that runs three modules at a time, on the cluster that runs
 	@echo "== end-to-end tests, three modules at a time"
 	@$(ON_LOCAL_CLUSTER) $(BIN)/pytest tests/e2e tests/files/test_restore.py -m "not alone" \
 		-n 3 --dist=loadfile --no-loadscope-reorder -v -rfEP $(PYTEST_ARGS) $(OR_NOTHING)
+
+e2e-alone: ## The part of test-e2e beside which nothing runs
 	@echo "== end-to-end tests beside which nothing runs"
 	@$(ON_LOCAL_CLUSTER) $(BIN)/pytest tests/e2e -m alone -v -rfEP $(PYTEST_ARGS) $(OR_NOTHING)
 
-bench: venv ## Measure speed, requests and memory; print the table (half an hour; BENCH_ARGS)
+COVERAGE = env COVERAGE_FILE=$(CACHE)/coverage $(BIN)/coverage
+
+# Without tests/files, which run scripts: they are slow, and nothing of them is measured.
+coverage: venv ## Unit tests with their coverage: one figure, and the ten least covered modules
+	@$(LOCAL) test-tools
+	@$(COVERAGE) erase
+	@$(COVERAGE) run -m pytest tests/unit -q $(PYTEST_ARGS)
+	@$(COVERAGE) report --sort=cover --skip-empty | sed -n '1,12p;/^TOTAL/p'
+
+bench: venv ## Measure speed, requests and memory (25 min; BENCH_ARGS)
 	@unset KUBECONFIG; $(LOCAL) up --nodes 3
 	@$(ON_LOCAL_CLUSTER) $(BIN)/python -m tests.bench $(BENCH_ARGS)
 
-chaos: venv ## Break things under load; print what was lost, and fail if it must not be (15 min; CHAOS_ARGS)
+chaos: venv ## Break things under load and count lost rows (10 to 15 min; CHAOS_ARGS)
 	@unset KUBECONFIG; $(LOCAL) up --nodes 3
 	@$(ON_LOCAL_CLUSTER) $(BIN)/python -m tests.chaos $(CHAOS_ARGS)
 
 
-.PHONY: generate lock format venv
+.PHONY: generate docs lock format venv
 generate: venv ## Write CRDs, manifests, chart copies and the reference from the code
 	@$(BIN)/python -m pgoperator.generate
+
+docs: venv ## Build the documentation as a site, in the cache; a broken link fails
+	@echo "== documentation"; env NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --site-dir $(CACHE)/site
+	@echo "   $(CACHE)/site/index.html"
 
 format: venv ## Format the code and fix what can be fixed
 	@$(BIN)/ruff format .

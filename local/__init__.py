@@ -1,4 +1,4 @@
-"""The local Kubernetes for development and tests: real components, no Docker, one command.
+"""The local Kubernetes for development and tests: real components, without Docker, in one command.
 
-Only the standard library is used, so that any Python >= 3.11 runs it before a venv exists.
+It uses only the standard library, so any Python >= 3.11 can run it before a virtual environment exists.
 """

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from local import bins, cluster, control_plane, demo, host, images, install, kubeconfig, network, venv
-from local.console import LocalError, say
+from local.console import LocalError, info
 from local.paths import ours
 from local.versions import CLUSTER, MODULES
 
@@ -28,7 +28,7 @@ def _down(_: argparse.Namespace) -> None:
 
 
 def _ours() -> Path:
-    cluster.nodes_of_state()  # says so when there is no cluster
+    cluster.nodes_of_state()  # LocalError without a cluster
     return ours()
 
 
@@ -52,7 +52,7 @@ def _demo(arguments: argparse.Namespace) -> None:
 def _link(arguments: argparse.Namespace) -> None:
     names = [node.name for node in cluster.nodes_of_state()]
     if arguments.node not in names:
-        raise LocalError(f"there is no node {arguments.node}, only {', '.join(names)}")
+        raise LocalError(f"node {arguments.node} does not exist; the nodes are {', '.join(names)}")
     {"cut": network.cut, "heal": network.heal}[arguments.link](arguments.node)
 
 
@@ -76,7 +76,7 @@ def _control_plane(arguments: argparse.Namespace) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Describe the commands."""
+    """Return the parser of all commands."""
     root = argparse.ArgumentParser(prog="python3 -m local", description="The local Kubernetes of pgoperator.")
     commands = root.add_subparsers(required=True, metavar="COMMAND")
 
@@ -87,56 +87,61 @@ def parser() -> argparse.ArgumentParser:
         added.set_defaults(action=action)
         return added
 
-    added = command("bins", _bins, "build the missing programs")
+    added = command("bins", _bins, "build the programs that are missing or out of date")
     added.add_argument("names", nargs="*", choices=[*MODULES, []], metavar="NAME", help=", ".join(MODULES))
 
     added = command("images", _images, "build the images that are missing or out of date")
     added.add_argument("names", nargs="*", choices=[*images.ALL, []], metavar="IMAGE", help="default: all")
 
     for name, action, text in (
-        ("up", _up, "start the local Kubernetes with the operator, or bring the running one up to date"),
-        ("demo", _demo, "up, then the example cluster and a round trip through pgBouncer"),
+        ("up", _up, "start the local Kubernetes with the operator, or update the running one"),
+        ("demo", _demo, "run up, create the example cluster, write and read through pgBouncer"),
     ):
         added = command(name, action, text)
         added.add_argument("--nodes", type=int, default=3, help="number of nodes, default 3")
         if name == "up":
             added.add_argument("--operator", choices=("ours", "none"), default="ours")
 
-    command("down", _down, "remove every process, mount, namespace and link of the local Kubernetes")
+    command("down", _down, "remove all processes, mounts, namespaces and links of the local Kubernetes")
     command("kubeconfig", _kubeconfig, "print the path of the kubeconfig")
     command("audit-log", _audit_log, "print the path of the API server's audit log")
-    command("status", _status, "say what runs")
+    command("status", _status, "show the API server, the nodes and their processes")
 
-    for name, text in (("cut", "take a node's network link down"), ("heal", "put a node's link up again")):
+    for name, text in (
+        ("cut", "take a node's network link down"),
+        ("heal", "bring a node's network link up"),
+    ):
         added = command(name, _link, text)
         added.set_defaults(link=name)
         added.add_argument("node")
 
-    added = command("apiserver", _api_server, "stop the API server as a crash would, or start it again")
+    added = command("apiserver", _api_server, "kill the API server, or start it again")
     added.add_argument("verb", choices=("stop", "start"))
 
-    command("test-tools", _test_tools, "install the programs that unit tests run")
-    command("venv", _venv, "make or refresh the environment of the checks and tests, print its path")
+    command("test-tools", _test_tools, "install the programs that the unit tests need")
+    command(
+        "venv", _venv, "create or update the virtual environment of the checks and tests, and print its path"
+    )
 
     added = command(
         "control-plane", _control_plane, "start only etcd and an API server, for tests without nodes"
     )
-    added.add_argument("folder", type=Path, help="where all its state goes")
+    added.add_argument("folder", type=Path, help="folder for its state")
     added.add_argument("--controllers", action="store_true", help="also run kube-controller-manager")
-    added.add_argument("--stop", action="store_true", help="end it and delete the folder")
+    added.add_argument("--stop", action="store_true", help="stop it and delete the folder")
     return root
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; what a person can act on is said without a traceback."""
+    """Run a command and return its exit status; a LocalError is printed without a traceback."""
     arguments = parser().parse_args(argv)
     try:
         arguments.action(arguments)
     except LocalError as error:
-        say(f"error: {error}")
+        info(f"error: {error}")
         return 1
     except KeyboardInterrupt:
-        say("interrupted")
+        info("interrupted")
         return 130
     return 0
 

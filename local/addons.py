@@ -1,4 +1,4 @@
-"""Cluster DNS and storage. Both run as processes of the machine, beside the API server."""
+"""Cluster DNS and the volume provisioner. Both run as processes of the machine, like the API server."""
 
 import json
 
@@ -12,8 +12,8 @@ from local.shell import output, write
 COREDNS = "coredns"
 STORAGE = "local-path-provisioner"
 
-# Names of pods change during a failover: nothing is remembered for long, and absence not at all.
-# A name outside the cluster does not exist; saying so at once is better than a resolver's timeout.
+# Addresses of pods change during a failover, so answers are cached for 2 s and negative answers not at all.
+# Names outside the cluster get NXDOMAIN immediately, which is better than a timeout of the resolver.
 _COREFILE = """\
 cluster.local in-addr.arpa {{
   bind {address}

@@ -1,4 +1,4 @@
-"""etcd and kube-apiserver: the same two processes for the cluster and for the API tests."""
+"""etcd and kube-apiserver, for the local cluster and for the API tests."""
 
 import ipaddress
 import json
@@ -30,19 +30,19 @@ _AUDIT_POLICY = {
 
 @dataclass(frozen=True)
 class Settings:
-    """What a started API server must keep when it is started again."""
+    """Settings of an API server that must stay the same after a restart."""
 
     address: str
     port: int
     etcd_port: int
     etcd_peer_port: int
     service_range: str
-    service_accounts: bool  # without controllers nobody makes a namespace's default account
+    service_accounts: bool  # needs controllers, which create the default accounts
 
 
 @dataclass(frozen=True)
 class ApiServer:
-    """An etcd and a kube-apiserver with all their state in one folder."""
+    """An etcd and a kube-apiserver with their state in one folder."""
 
     folder: Path
 
@@ -77,7 +77,7 @@ class ApiServer:
         return f"https://{self.settings.address}:{self.settings.port}"
 
     def create(self, settings: Settings, names: tuple[str, ...] = ()) -> None:
-        """Make certificates and kubeconfig, and start both processes without waiting for them."""
+        """Create certificates and kubeconfig, and start both processes without waiting for them."""
         write(self.folder / "api-server.json", json.dumps(asdict(settings)))
         write(self.folder / "audit-policy.json", json.dumps(_AUDIT_POLICY))
         self.authority.create()
@@ -93,7 +93,7 @@ class ApiServer:
         self.start_api_server()
 
     def client(self, name: str, user: str, group: str) -> Path:
-        """Make the kubeconfig of a client."""
+        """Create a client certificate and its kubeconfig; return the path of the kubeconfig."""
         return self.client_of(self.authority.issue(name, user, group), self.folder / f"{name}.kubeconfig")
 
     def client_of(self, identity: Identity, path: Path) -> Path:
@@ -101,16 +101,16 @@ class ApiServer:
         return kubeconfig.create(path, self.url, self.authority, identity)
 
     def ready(self) -> bool:
-        """Tell whether the API server answers that it is ready; with files missing it does not."""
+        """Return whether the API server is ready; False also when its files are missing."""
         try:
             context = ssl.create_default_context(cafile=str(self.authority.certificate))
-            with urllib.request.urlopen(f"{self.url}/readyz", timeout=2, context=context) as answer:  # noqa: S310
-                return bool(answer.status == 200)  # noqa: PLR2004
+            with urllib.request.urlopen(f"{self.url}/readyz", timeout=2, context=context) as response:  # noqa: S310
+                return bool(response.status == 200)  # noqa: PLR2004
         except (urllib.error.URLError, OSError):
             return False
 
     def wait(self) -> None:
-        """Wait until the API server is ready; a process that ended is said at once."""
+        """Wait until the API server is ready; LocalError after a timeout or when a process has exited."""
 
         def check() -> bool:
             self.processes.check(("etcd", "kube-apiserver"))
@@ -119,21 +119,21 @@ class ApiServer:
         wait_for("the API server is ready", check, READY_TIMEOUT, 0.1)
 
     def kill_api_server(self) -> None:
-        """End the API server as a crash would; etcd stays."""
+        """Kill the API server; etcd keeps running."""
         self.processes.kill(["kube-apiserver"])
 
     def start_api_server(self) -> None:
-        """Start the API server with its recorded settings, unless it runs."""
+        """Start the API server with its recorded settings, unless it is running."""
         if self.processes.alive("kube-apiserver"):
             return
         settings = self.settings
-        # A killed process is gone for its parent before its last thread has let go of the port.
-        wait_for(f"port {settings.port}", lambda: _is_free(settings.address, settings.port), 20, 0.05)
+        # A killed process can hold its port for a moment after its parent has reaped it.
+        wait_for(f"port {settings.port} is free", lambda: _is_free(settings.address, settings.port), 20, 0.05)
         pki = self.authority.folder
         accounts = self.authority.service_account_key
         flags = [
             f"--etcd-servers=http://127.0.0.1:{settings.etcd_port}",
-            # Bound to this one address: nothing outside the machine can reach it.
+            # Only this address: the API server is not reachable from outside the machine.
             f"--bind-address={settings.address}",
             f"--advertise-address={settings.address}",
             f"--secure-port={settings.port}",
@@ -148,7 +148,7 @@ class ApiServer:
             f"--service-account-key-file={accounts}",
             f"--service-account-signing-key-file={accounts}",
             f"--service-cluster-ip-range={settings.service_range}",
-            # The API server is outside the nodes: it calls webhooks by endpoint, not by Service address.
+            # The API server is not on a node, so it calls webhooks by endpoint, not by Service address.
             "--enable-aggregator-routing=true",
             "--authorization-mode=Node,RBAC",
             "--allow-privileged=true",
@@ -167,7 +167,7 @@ class ApiServer:
         command = [
             program("etcd"),
             f"--data-dir={self.folder / 'etcd'}",
-            "--unsafe-no-fsync",  # a test's data does not survive a power failure, and need not
+            "--unsafe-no-fsync",  # test data need not survive a power failure
             "--log-level=error",
             f"--listen-client-urls={client}",
             f"--advertise-client-urls={client}",
@@ -187,18 +187,17 @@ def _is_free(address: str, port: int) -> bool:
     return False
 
 
-# Below the range from which the kernel takes ports for outgoing connections: a server that is started
-# again must find its port free.
+# Below the kernel's range for outgoing connections, so that the port is still free when a server restarts.
 _PORTS = range(21000, 32000)
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports of the loopback interface that nobody listens on."""
-    found: list[int] = []
+    """Return `count` free ports of the loopback interface; LocalError when there are too few."""
+    ports: list[int] = []
     for port in random.sample(_PORTS, len(_PORTS)):
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
-            found.append(port)
-        if len(found) == count:
-            return found
-    raise LocalError("no free ports on the loopback interface")
+            ports.append(port)
+        if len(ports) == count:
+            return ports
+    raise LocalError("there are not enough free ports on the loopback interface")

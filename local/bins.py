@@ -1,4 +1,4 @@
-"""Kubernetes and its company, built from the Go module proxy into the cache."""
+"""Builds Kubernetes and related programs from Go modules into the cache."""
 
 import hashlib
 import json
@@ -21,13 +21,13 @@ def program(name: str) -> Path:
 
 
 def kubectl() -> Path:
-    """Return kubectl: the machine's own if it has one, or else the one built here."""
-    found = shutil.which("kubectl")
-    return Path(found) if found else program("kubectl")
+    """Return the path of the installed kubectl, or of the built one if none is installed."""
+    installed = shutil.which("kubectl")
+    return Path(installed) if installed else program("kubectl")
 
 
 def staging_replacements(go_mod: dict[str, object], version: str) -> dict[str, str]:
-    """Return the published module for each part that Kubernetes keeps in its own tree."""
+    """Return the published version of each module that is part of the Kubernetes source tree."""
     required = go_mod.get("Require") or []
     assert isinstance(required, list)
     return {
@@ -45,7 +45,7 @@ def go_mod_text(module: Module, replacements: dict[str, str]) -> str:
 
 
 def wanted_programs(module: Module) -> dict[str, str]:
-    """Return what to build: a kubectl only for a machine that has none, it takes half a minute."""
+    """Return program -> package to build; kubectl, which takes half a minute, only if none is installed."""
     return {
         name: package
         for name, package in module.programs.items()
@@ -54,13 +54,13 @@ def wanted_programs(module: Module) -> dict[str, str]:
 
 
 def stamp(module: Module) -> str:
-    """Return what identifies a build: a changed pin or flag builds again."""
+    """Return a digest that identifies a build; a changed version or flag causes a new build."""
     text = json.dumps([module.path, module.version, module.programs, module.ldflags, _GO_ENV], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def is_built(module: Module) -> bool:
-    """Tell whether all programs of a module are there and of the pinned version."""
+    """Return whether all programs of a module exist in the pinned version."""
     file = BIN / f".{module.name}.stamp"
     return (
         file.is_file()
@@ -70,12 +70,12 @@ def is_built(module: Module) -> bool:
 
 
 def build(names: Iterable[str]) -> None:
-    """Build what is missing of the named modules; nothing to do takes no time."""
+    """Build the programs of the named modules that are missing or out of date; LocalError without Go."""
     modules = [MODULES[name] for name in names]
     if all(map(is_built, modules)):
         return
     if not shutil.which("go"):
-        raise LocalError("Go >= 1.24 is needed to build Kubernetes: install it and put `go` on PATH")
+        raise LocalError("Go >= 1.24 is required to build Kubernetes: install it and add `go` to PATH")
     with lock("bins"):
         for module in modules:
             if not is_built(module):
@@ -96,7 +96,8 @@ def _build(module: Module) -> None:
         write(folder / "go.mod", go_mod_text(module, replacements))
         packages = {name: f"{module.path}/{package}".rstrip("/") for name, package in programs.items()}
         log = f"build-{module.name}"
-        # The exact version again: without it Go takes the newest, which this machine's Go may not build.
+        # The exact version again: otherwise Go uses the newest, which the installed Go may not be able to
+        # build.
         logged(
             ["go", "get", "-tool", *(f"{package}@{module.version}" for package in packages.values())],
             log,

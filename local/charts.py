@@ -1,4 +1,4 @@
-"""Install the charts with a Helm that is built here: the operator, and a cluster of an example's spec."""
+"""Installs the charts with the built Helm: the operator, and a cluster with the spec of an example."""
 
 import json
 from pathlib import Path
@@ -14,30 +14,30 @@ _DEFINITIONS = _CHARTS / "pg-operator" / "crds"
 
 
 class Charts:
-    """The charts in one namespace of one cluster; installing again is upgrading."""
+    """The charts in one namespace; a repeated installation is an upgrade."""
 
     def __init__(self, namespace: str) -> None:
         self._namespace = namespace
 
     def operator(self, config: Path, *, local: bool) -> None:
-        """Install the operator, with the images built here on the local cluster."""
+        """Install the operator; on the local cluster with the locally built images."""
         bins.build(["helm"])
-        # Helm would not touch definitions that are there.
+        # Helm does not update existing definitions.
         install.define(config, self._namespace, install.parsed(config, _DEFINITIONS))
         values: dict[str, Any] = {}
         if local:
             values = {
                 "image": images.OPERATOR,
                 "relatedImages": install.RELATED_IMAGES,
-                # A new build of the same name rolls it out again.
+                # A new build under the same name triggers a rollout.
                 "podAnnotations": {install.HASH_ANNOTATION: install.operator_digest()},
             }
-        with step(f"installing the operator into the namespace {self._namespace}, with Helm"):
+        with step(f"install the operator in namespace {self._namespace} with Helm"):
             self._helm(config, "pg-operator", "pg-operator", values)
         install.await_operator(config, self._namespace, "pg-operator")
 
     def cluster(self, config: Path, example: Path) -> None:
-        """Make the cluster of an example; its images are the operator's choice."""
+        """Create the cluster of an example with the default images of the operator."""
         [resource] = install.parsed(config, example)
         name, spec = resource["metadata"]["name"], resource["spec"]
         spec["image"] = spec.get("image")

@@ -1,4 +1,4 @@
-"""Remove a cluster from whatever is left of it: the same path for `make down` and after a crash."""
+"""Removes a cluster or the remains of one; used by `make down` and after a crash."""
 
 import hashlib
 import itertools
@@ -22,11 +22,12 @@ _SHIM_SOCKETS = Path("/run/containerd/s")
 
 
 def remove_cluster() -> None:
-    """End every process of the cluster; remove mounts, cgroups, namespaces, links, routes and rules."""
+    """Kill all processes of the cluster; remove mounts, cgroups, namespaces, links, routes and rules."""
     owner = network.owner()
     if owner not in {"", str(CACHE)} and Path(owner, RUN.name).is_dir():
         raise LocalError(
-            f"the local Kubernetes of another cache folder runs: PGOPERATOR_CACHE={owner} make down"
+            f"a local Kubernetes of another cache folder is running: "
+            f"remove it first with PGOPERATOR_CACHE={owner} make down"
         )
     processes = Processes(RUN / "processes")
     processes.kill(processes.names())
@@ -45,7 +46,7 @@ def remove_cluster() -> None:
 
 @dataclass(frozen=True)
 class _Shim:
-    """The process that containerd puts beside a pod; it outlives containerd by design."""
+    """The process that containerd starts for a pod; it survives containerd by design."""
 
     pid: int
     address: str  # of the containerd that it reports to
@@ -53,13 +54,13 @@ class _Shim:
 
     @property
     def socket(self) -> Path:
-        """Return the shim's socket, named by containerd after what it serves."""
+        """Return the shim's socket; containerd derives its name from the container."""
         key = f"{self.address}/{_CRI_NAMESPACE}/{self.container}"
         return _SHIM_SOCKETS / hashlib.sha256(key.encode()).hexdigest()
 
 
 def _commands() -> Iterator[tuple[int, str, list[str]]]:
-    """Yield id, program and arguments of the machine's processes that work in our folder."""
+    """Yield pid, program and arguments of the processes with a path in RUN as an argument."""
     for file in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             program, *arguments = file.read_text(errors="replace").split("\0")
@@ -70,7 +71,7 @@ def _commands() -> Iterator[tuple[int, str, list[str]]]:
 
 
 def _unrecorded() -> Iterator[int]:
-    """Yield the processes of which a record is gone, as when somebody has deleted the folder."""
+    """Yield the pids of processes without a record, for example after the folder was deleted."""
     for pid, program, _ in _commands():
         built = Path(program).parent == BIN and Path(program).name != "kubectl"
         if built or program == "containerd":
@@ -78,7 +79,7 @@ def _unrecorded() -> Iterator[int]:
 
 
 def _shims() -> Iterator[_Shim]:
-    """Yield the shims of our containerds."""
+    """Yield the shims of the cluster's containerds."""
     for pid, program, arguments in _commands():
         options = dict(itertools.pairwise(arguments))
         address = options.get("-address", "")
@@ -87,33 +88,33 @@ def _shims() -> Iterator[_Shim]:
 
 
 def _containers() -> set[str]:
-    """Return the containers that our containerds started, by the folders that they keep of them."""
+    """Return the ids of the cluster's containers, from the state folders of containerd."""
     tasks = RUN.glob(f"*/containerd/io.containerd.runtime.v2.task/{_CRI_NAMESPACE}/*")
     return {folder.name for folder in tasks}
 
 
 def _cgroups(containers: set[str]) -> list[Path]:
-    """Return the cgroups of our containers, in each hierarchy of the machine."""
+    """Return the cgroups of the containers in every cgroup hierarchy."""
     mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
     roots = [Path(mount[1]) / _CRI_NAMESPACE for mount in mounts if mount[2] in {"cgroup", "cgroup2"}]
     return [root / name for root in roots for name in containers if name and (root / name).is_dir()]
 
 
 def _end_containers(containers: set[str]) -> None:
-    """Kill what runs in our cgroups, until nothing does: a process may start another while we look."""
+    """Kill all processes in the cgroups; repeat, because a process can start another in the meantime."""
     pids: set[int] = set()
     for _ in range(_ROUNDS):
         files = [file for cgroup in _cgroups(containers) for file in cgroup.rglob("cgroup.procs")]
         pids = {int(pid) for file in files for pid in file.read_text().split()}
         if not kill_all(pids, patience=1):
             return
-    raise LocalError(f"processes of pods do not end: {sorted(pids)}")
+    raise LocalError(f"could not kill these processes of pods: {sorted(pids)}")
 
 
 def _mounts() -> list[str]:
-    """Return the mounts below our folders, the innermost first."""
+    """Return the mounts below RUN and NODES, the innermost first."""
     lines = Path("/proc/self/mountinfo").read_text().splitlines()
-    # The kernel writes a space and the like as three octal digits.
+    # The kernel escapes characters such as a space as three octal digits.
     points = [re.sub(r"\\(\d{3})", lambda match: chr(int(match[1], 8)), line.split()[4]) for line in lines]
     return [point for point in reversed(points) if point.startswith((f"{RUN}/", f"{NODES}/"))]
 
@@ -124,7 +125,7 @@ def _unmount() -> None:
         if not mounts:
             return
         output(["umount", "--lazy", *mounts])
-    raise LocalError(f"mounts that do not go away: {mounts}")
+    raise LocalError(f"could not remove these mounts: {mounts}")
 
 
 def _remove_cgroups(containers: set[str]) -> None:
@@ -132,7 +133,7 @@ def _remove_cgroups(containers: set[str]) -> None:
         for folder in sorted((path for path in cgroup.rglob("*") if path.is_dir()), reverse=True):
             _remove_cgroup(folder)
         _remove_cgroup(cgroup)
-        with suppress(OSError):  # not empty while others remain
+        with suppress(OSError):  # not empty while other cgroups remain
             cgroup.parent.rmdir()
 
 
@@ -142,7 +143,7 @@ def _remove_cgroup(folder: Path) -> None:
             folder.rmdir()
         except FileNotFoundError:
             return
-        except OSError:  # busy for a moment after its last process has ended
+        except OSError:  # busy for a moment after its last process has exited
             time.sleep(0.05)
         else:
             return

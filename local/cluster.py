@@ -1,4 +1,4 @@
-"""The local Kubernetes: made, kept, looked at and removed."""
+"""Creates, updates, checks and removes the local Kubernetes."""
 
 import json
 import shutil
@@ -10,7 +10,7 @@ from pathlib import Path
 from local import addons, bins, controllers, host, images, network
 from local.api_server import ApiServer, Settings, free_ports
 from local.cleanup import remove_cluster
-from local.console import LocalError, say, step
+from local.console import LocalError, info, step
 from local.node import Node
 from local.paths import LOGS, NODES, RUN
 from local.shell import lock, output, wait_for, write
@@ -23,7 +23,7 @@ _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 def build(image_names: Sequence[str]) -> None:
-    """Build programs, which wait for the processor, beside images, those of the nodes too, for packages."""
+    """Build programs (CPU-bound) and images (network-bound) at the same time."""
     host.install_packages({**host.NODE_PACKAGES, **host.IMAGE_PACKAGES})
     with ThreadPoolExecutor() as pool:
         wanted = (*images.SYSTEM, *image_names)
@@ -31,45 +31,45 @@ def build(image_names: Sequence[str]) -> None:
 
 
 def up(nodes: int, image_names: Sequence[str]) -> None:
-    """Leave a healthy cluster with so many nodes and these images: the running one, or a new one."""
+    """Ensure a healthy cluster with this number of nodes and these images; keep a running one if it fits."""
     host.require_root()
     if not 1 <= nodes <= network.MAX_NODES:
         raise LocalError(f"the number of nodes must be between 1 and {network.MAX_NODES}, not {nodes}")
     build(image_names)
     with lock("cluster"):
         if is_healthy(nodes):
-            with step(f"the cluster of {nodes} nodes is up: looking for changed images"):
+            with step(f"update the images of the running cluster ({nodes} nodes)"):
                 _import_images(nodes, image_names)
             return
-        with step("removing what is left of the last cluster"):
+        with step("remove the remains of an earlier cluster"):
             remove_cluster()
-        with step(f"starting a Kubernetes of {nodes} nodes"):
+        with step(f"start Kubernetes with {nodes} nodes"):
             try:
                 _create(nodes, image_names)
             except BaseException:
-                say(f"the logs of what ran are kept in {_keep_logs()}")
+                info(f"the logs of the failed start are in {_keep_logs()}")
                 remove_cluster()
                 raise
 
 
 def down() -> None:
-    """Remove the cluster; programs, images and the content of the nodes' runtimes stay in the cache."""
+    """Remove the cluster; programs, images and the nodes' image stores stay in the cache."""
     host.require_root()
-    with lock("cluster"), step("removing the local cluster"):
+    with lock("cluster"), step("remove the local cluster"):
         remove_cluster()
 
 
 def stop_api_server() -> None:
-    """End the API server as a crash would."""
+    """Kill the API server."""
     nodes_of_state()
     SERVER.kill_api_server()
 
 
 def start_api_server() -> None:
-    """Start the API server again, and what would have been restarted without it.
+    """Start the API server again and restart controller manager and scheduler.
 
-    Controllers that elect a leader exit when they cannot renew their lease, and come back with a fresh
-    view. Ours elect none, and would look at an old view for another minute.
+    With leader election, they exit when they cannot renew their lease, and restart with an empty cache. Here
+    they run without it and would use an outdated cache for another minute.
     """
     nodes_of_state()
     SERVER.processes.kill([controllers.CONTROLLER_MANAGER, controllers.SCHEDULER])
@@ -80,15 +80,15 @@ def start_api_server() -> None:
 
 
 def nodes_of_state() -> list[Node]:
-    """Return the nodes of the running cluster."""
+    """Return the nodes of the running cluster; LocalError without one."""
     if not _STATE.is_file():
-        raise LocalError("there is no local cluster: `make up` starts one")
+        raise LocalError("no local cluster is running; start one with `make up`")
     count = json.loads(_STATE.read_text())["nodes"]
     return [Node(index, SERVER) for index in range(1, count + 1)]
 
 
 def kubectl(*arguments: str | Path, stdin: str | None = None) -> str:
-    """Run kubectl against the local cluster."""
+    """Run kubectl against the local cluster and return its output."""
     return output([bins.kubectl(), f"--kubeconfig={SERVER.admin}", *arguments], stdin=stdin)
 
 
@@ -103,7 +103,7 @@ def ready_nodes() -> list[str]:
 
 
 def is_healthy(nodes: int) -> bool:
-    """Tell whether the running cluster is the wanted one, and works."""
+    """Return whether a cluster with this number of nodes and these program versions runs and works."""
     if not _STATE.is_file() or json.loads(_STATE.read_text()) != _description(nodes):
         return False
     names = [*SERVER.processes.names(), *(name for node in nodes_of_state() for name in node.processes)]
@@ -119,15 +119,15 @@ def is_healthy(nodes: int) -> bool:
 
 
 def describe() -> list[str]:
-    """Return what a person wants to know about the running cluster, line by line."""
+    """Return the lines of `make status`: API server, nodes, exited processes and paths."""
     nodes = nodes_of_state()
     processes = SERVER.processes
     dead = [name for name in processes.names() if not processes.alive(name)]
     api = SERVER.ready()
-    lines = [f"API server  {SERVER.url} ({'ready' if api else 'NOT ready'})"]
+    lines = [f"API server  {SERVER.url} ({'ready' if api else 'not ready'})"]
     ready = ready_nodes() if api else []
-    lines += [f"{node.name}       {'Ready' if node.name in ready else 'NOT Ready'}" for node in nodes]
-    lines += [f"ended       {name}, its log is {processes.log(name)}" for name in dead]
+    lines += [f"{node.name}       {'Ready' if node.name in ready else 'NotReady'}" for node in nodes]
+    lines += [f"exited      {name}, log: {processes.log(name)}" for name in dead]
     lines += [f"kubeconfig  {SERVER.admin}", f"audit log   {SERVER.audit_log}"]
     return lines
 
@@ -139,7 +139,7 @@ def _description(nodes: int) -> dict[str, object]:
 def _create(count: int, image_names: Sequence[str]) -> None:
     _check_content()
     RUN.mkdir(parents=True)
-    write(RUN / "resolv.conf", "")  # the machine's search domains are not the pods'
+    write(RUN / "resolv.conf", "")  # without the search domains of the machine
     network.create(count)
     etcd_port, peer_port = free_ports(2)
     names = ("kubernetes.local",)
@@ -172,13 +172,13 @@ def _create(count: int, image_names: Sequence[str]) -> None:
 
 
 def _start_node(node: Node, proxy: Path, api_is_up: threading.Event, image_names: Sequence[str]) -> None:
-    """Start a node; the big images follow while the kubelet registers."""
+    """Start a node; large images are imported while the kubelet registers the node."""
     node.containerd.start()
     node.containerd.import_images(images.ALL[name] for name in images.SYSTEM)
     api_is_up.wait()
     node.start_agents(proxy)
     for name in node.containerd.import_images(images.ALL[name] for name in image_names):
-        say(f"{node.name}: imported {name}")
+        info(f"{node.name}: imported {name}")
 
 
 def _import_images(count: int, image_names: Sequence[str]) -> None:
@@ -189,7 +189,7 @@ def _import_images(count: int, image_names: Sequence[str]) -> None:
 
 
 def _check_content() -> None:
-    """Drop the runtimes' content after a reboot: what the machine had not written out yet is lost."""
+    """Delete the nodes' image stores after a reboot, because unwritten files can be lost."""
     boot = _BOOT.read_text()
     mark = NODES / "boot-id"
     if not mark.is_file() or mark.read_text() != boot:
@@ -198,7 +198,7 @@ def _check_content() -> None:
 
 
 def _results(futures: Sequence[Future[None]] | Sequence[Future[list[str]]]) -> None:
-    """Wait for all and raise the first failure."""
+    """Wait for all futures and raise the first exception."""
     for future in futures:
         future.result()
 

@@ -1,4 +1,4 @@
-"""A containerd for each node. Its content survives `down`, so that a warm start imports no image."""
+"""One containerd per node. Its image store survives `down`, so a warm start imports no images."""
 
 import json
 import shutil
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from local.console import LocalError, say
+from local.console import LocalError, info
 from local.images import PAUSE, Image, recorded_digest
 from local.network import namespace, node_name, pod_subnet
 from local.paths import NODES, RUN
@@ -25,8 +25,8 @@ disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.snapshotter.
   address = "{socket}"
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "{pause}"
-  restrict_oom_score_adj = true  # root of a container may not lower the score, and needs not
-  netns_mounts_under_state_dir = true  # so that all mounts of a cluster lie below one folder
+  restrict_oom_score_adj = true  # a container cannot lower the score and does not need to
+  netns_mounts_under_state_dir = true  # keeps all mounts of a cluster below one folder
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "{plugins}"
     conf_dir = "{cni}"
@@ -36,7 +36,7 @@ disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.snapshotter.
 
 
 def cni_config(index: int, folder: Path) -> str:
-    """Render the pod network of a node: a bridge in its namespace, addresses of its own, no masquerade."""
+    """Render the pod network of a node: a bridge in its namespace, its own subnet, no masquerading."""
     addresses = {
         "type": "host-local",
         "dataDir": str(folder / "addresses"),
@@ -64,12 +64,12 @@ class Containerd:
 
     @property
     def folder(self) -> Path:
-        """Return the folder of the node, gone with the cluster."""
+        """Return the folder of the node's state; it is removed with the cluster."""
         return RUN / node_name(self.index)
 
     @property
     def root(self) -> Path:
-        """Return the folder of images and layers, kept."""
+        """Return the folder of images and layers; it is kept."""
         return NODES / node_name(self.index)
 
     @property
@@ -83,36 +83,37 @@ class Containerd:
         return f"{node_name(self.index)}-containerd"
 
     def start(self) -> None:
-        """Start with the content of last time, or from nothing when that is of no use."""
+        """Start with the existing image store, or with an empty one if that fails."""
         self._configure()
         try:
             self._run()
             if self._containers():
-                # Left by a machine that went down: the runtime has read them already, so start it again.
+                # Containers from before a crash of the machine: delete them and restart, because containerd
+                # has loaded them.
                 self._forget_containers()
                 self._stop()
                 self._run()
         except LocalError as error:
-            say(f"{node_name(self.index)}: starting containerd from nothing ({error})")
+            info(f"{node_name(self.index)}: restarting containerd with an empty image store ({error})")
             self._stop()
             shutil.rmtree(self.root)
             self._run()
 
     def import_images(self, images: Iterable[Image]) -> list[str]:
-        """Import the images that differ from what is there; return their names."""
+        """Import missing and changed images; return their names."""
         present = self.ctr("images", "list")
         changed = []
         for image in images:
-            wanted = f"{_HASH_LABEL}={recorded_digest(image)}"
+            label = f"{_HASH_LABEL}={recorded_digest(image)}"
             lines = [line for line in present.splitlines() if line.startswith(f"{image.name} ")]
-            if not any(wanted in line for line in lines):
+            if not any(label in line for line in lines):
                 self.ctr("images", "import", "--snapshotter", "overlayfs", image.archive)
-                self.ctr("images", "label", image.name, wanted)
+                self.ctr("images", "label", image.name, label)
                 changed.append(image.name)
         return changed
 
     def ctr(self, *arguments: str | Path) -> str:
-        """Run containerd's client in the namespace of Kubernetes."""
+        """Run `ctr` in the containerd namespace of Kubernetes and return its output."""
         return output(["ctr", "--address", self.socket, "--namespace", "k8s.io", *arguments])
 
     def _configure(self) -> None:

@@ -1,4 +1,4 @@
-"""An API server without nodes, for tests: started in seconds beside any other cluster."""
+"""An API server without nodes, for tests. It starts in seconds and does not affect other clusters."""
 
 import shutil
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ _SERVICE_RANGE = "10.96.0.0/16"
 
 @dataclass(frozen=True)
 class Handle:
-    """A running control plane; tests stop and start its API server at will."""
+    """A running control plane whose API server tests can stop and start."""
 
     server: ApiServer
 
@@ -28,21 +28,21 @@ class Handle:
         return self.server.audit_log
 
     def kill_apiserver(self) -> None:
-        """End the API server as a crash would."""
+        """Kill the API server."""
         self.server.kill_api_server()
 
     def start_apiserver(self) -> None:
-        """Start the API server again, on the same port, and wait for it."""
+        """Start the API server again on the same port and wait until it is ready."""
         self.server.start_api_server()
         self.server.wait()
 
     def stop(self) -> None:
-        """End every process and delete the folder."""
+        """Kill all processes and delete the folder."""
         stop(self.server.folder)
 
 
 def start(folder: Path, *, with_controllers: bool = False) -> Handle:
-    """Start etcd and kube-apiserver in a folder, on free ports of the loopback interface."""
+    """Start etcd and kube-apiserver with their state in `folder`, on free ports of the loopback interface."""
     folder = folder.absolute()
     bins.build(CONTROL_PLANE)
     host.install_packages(host.CONTROL_PLANE_PACKAGES)
@@ -63,7 +63,7 @@ def start(folder: Path, *, with_controllers: bool = False) -> Handle:
 
 
 def stop(folder: Path) -> None:
-    """End what runs in a folder and delete it; a folder that is not a control plane's stays untouched."""
+    """Kill the processes of a folder and delete it; a folder without a control plane stays unchanged."""
     server = ApiServer(folder.absolute())
     if not (server.folder / "api-server.json").exists():
         return

@@ -3,7 +3,7 @@
 from local.api_server import ApiServer
 from local.bins import program
 
-# A node that is cut off is noticed quickly, so that the tests of it need not wait long.
+# An isolated node becomes NotReady quickly, which shortens the tests.
 _NODE_GRACE = ("--node-monitor-period=2s", "--node-monitor-grace-period=12s")
 _NO_LISTENER = "--secure-port=0"
 CONTROLLER_MANAGER = "kube-controller-manager"
@@ -11,7 +11,7 @@ SCHEDULER = "kube-scheduler"
 
 
 def start_controller_manager(server: ApiServer) -> None:
-    """Start the controllers; with one of each, nobody waits for a leader's lease."""
+    """Start the controllers without leader election, because only one instance runs."""
     authority = server.authority
     kubeconfig = server.client(CONTROLLER_MANAGER, f"system:{CONTROLLER_MANAGER}", "system:controllers")
     flags = [
@@ -30,7 +30,7 @@ def start_controller_manager(server: ApiServer) -> None:
 
 
 def start_scheduler(server: ApiServer) -> None:
-    """Start the scheduler."""
+    """Start the scheduler without leader election."""
     kubeconfig = server.client(SCHEDULER, f"system:{SCHEDULER}", "system:schedulers")
     flags = [f"--kubeconfig={kubeconfig}", "--leader-elect=false", _NO_LISTENER]
     server.processes.start(SCHEDULER, [program(SCHEDULER), *flags])

@@ -1,4 +1,4 @@
-"""The demonstration: the example cluster from nothing to rows read and written through pgBouncer."""
+"""The demo: creates the example cluster, then writes and reads rows through pgBouncer."""
 
 import json
 import subprocess
@@ -9,11 +9,11 @@ from typing import Any
 
 from local import bins, install
 from local.charts import Charts
-from local.console import LocalError, say, step
+from local.console import LocalError, info, step
 from local.paths import MANIFESTS
 from local.shell import output
 
-# Of its own, beside the operator of `make up`, which acts in another one.
+# Another namespace than that of the operator of `make up`.
 NAMESPACE = "demo"
 CLUSTER = "cluster1"
 _EXAMPLE = MANIFESTS / "examples" / f"{CLUSTER}.yaml"
@@ -26,50 +26,50 @@ _LABEL = "postgres-operator.crunchydata.com/cluster"
 
 _SQL = """\
 \\set ON_ERROR_STOP on
-CREATE TABLE IF NOT EXISTS demo (
-    id bigint GENERATED ALWAYS AS IDENTITY, said text, at timestamptz DEFAULT now());
-INSERT INTO demo (said) VALUES ('written through pgBouncer');
-SELECT id, said, at FROM demo ORDER BY id DESC LIMIT 3;
+CREATE TABLE IF NOT EXISTS messages (
+    id bigint GENERATED ALWAYS AS IDENTITY, message text, at timestamptz DEFAULT now());
+INSERT INTO messages (message) VALUES ('written through pgBouncer');
+SELECT id, message, at FROM messages ORDER BY id DESC LIMIT 3;
 SELECT current_setting('server_version') AS server, current_user AS "user";
 """
 
 
 @dataclass(frozen=True)
 class Kubectl:
-    """kubectl for one cluster, in the namespace of the demonstration."""
+    """kubectl for one cluster in the namespace of the demo."""
 
     config: Path
 
     def __call__(self, *arguments: str | Path, stdin: str | None = None) -> str:
-        """Run it and return what it prints."""
+        """Run kubectl and return its output."""
         return output(self.command(*arguments), stdin=stdin)
 
     def json(self, *arguments: str) -> Any:
-        """Get objects."""
+        """Run `kubectl get` and return the parsed result."""
         return json.loads(self("get", *arguments, "--output=json"))
 
     def command(self, *arguments: str | Path) -> list[str | Path]:
-        """Return the whole command."""
+        """Return the complete command."""
         return [bins.kubectl(), f"--kubeconfig={self.config}", f"--namespace={NAMESPACE}", *arguments]
 
 
 def run(nodes: int) -> None:
-    """Bring everything up, wait for the example cluster, and use it."""
+    """Start the local Kubernetes, create the example cluster, wait until it is ready, and use it."""
     if not _EXAMPLE.is_file():
         raise LocalError(f"{_EXAMPLE} is missing")
     charts = Charts(NAMESPACE)
     kubectl = Kubectl(install.up(nodes, charts.operator))
-    with step(f"the PostgreSQL cluster {CLUSTER} in namespace {NAMESPACE}"):
+    with step(f"create the PostgreSQL cluster {CLUSTER} in namespace {NAMESPACE}"):
         charts.cluster(kubectl.config, _EXAMPLE)
         _wait(kubectl)
-    with step("a round trip through pgBouncer"):
-        answer = _round_trip(kubectl)
-    print(answer)
+    with step("write and read rows through pgBouncer"):
+        rows = _round_trip(kubectl)
+    print(rows)
     print(how_to_connect(kubectl.config))
 
 
 def summary(cluster: dict[str, Any], pods: list[dict[str, Any]]) -> str:
-    """Say in one line how far a cluster is."""
+    """Summarize the state of a cluster in one line."""
     status = cluster.get("status", {})
     ready = sum(
         any(
@@ -78,9 +78,9 @@ def summary(cluster: dict[str, Any], pods: list[dict[str, Any]]) -> str:
         )
         for pod in pods
     )
-    parts = [f"state {status.get('state') or 'not yet seen'}", f"pods ready {ready}/{len(pods)}"]
-    # What is missing, and what is wrong; the other conditions are for who looks closer.
-    telling = {
+    parts = [f"state: {status.get('state') or 'unknown'}", f"{ready} of {len(pods)} pods ready"]
+    # Only conditions that report a missing or a wrong part.
+    shown = {
         ("Ready", "False"),
         ("Degraded", "True"),
         ("FieldsIgnored", "True"),
@@ -89,13 +89,13 @@ def summary(cluster: dict[str, Any], pods: list[dict[str, Any]]) -> str:
     parts += [
         condition["message"]
         for condition in status.get("conditions", [])
-        if (condition["type"], condition["status"]) in telling and condition.get("message")
+        if (condition["type"], condition["status"]) in shown and condition.get("message")
     ]
-    return ", ".join(parts)
+    return "; ".join(parts)
 
 
 def how_to_connect(config: Path) -> str:
-    """Say how a person reaches the database."""
+    """Return the instructions to connect to the database."""
     kubectl = f"kubectl --kubeconfig {config} -n {NAMESPACE}"
 
     def key(name: str) -> str:
@@ -105,20 +105,20 @@ def how_to_connect(config: Path) -> str:
 
     return "\n".join(
         [
-            "The database is ready. To connect from this machine:",
+            "The database is ready. To connect from this machine, run:",
             f"  {kubectl} port-forward service/{CLUSTER}-pgbouncer 5432 &",
             f'  export PGPASSWORD="$({key("password")})"',
             f"  psql 'host=localhost sslmode=require user={CLUSTER} dbname={CLUSTER}'",
-            "From a pod of the cluster, as an URI:",
+            "To print the connection URI for applications in Kubernetes, run:",
             f"  {key('pgbouncer-uri')}",
-            "To look at it:",
+            "To show the cluster and its pods, run:",
             f"  {kubectl} get pg,pods",
         ]
     )
 
 
 def client_pod(image: str) -> dict[str, Any]:
-    """Return a pod whose psql finds address, user and password in its environment, from the Secret."""
+    """Return a pod with psql; the Secret sets host, user and password in its environment."""
     keys = {
         "PGHOST": "pgbouncer-host",
         "PGPORT": "pgbouncer-port",
@@ -160,23 +160,23 @@ def client_pod(image: str) -> dict[str, Any]:
 
 def _wait(kubectl: Kubectl) -> None:
     deadline = time.monotonic() + _TIMEOUT
-    said = ""
+    printed = ""
     while True:
         cluster = kubectl.json(f"perconapgclusters.pgv2.percona.com/{CLUSTER}")
         pods = kubectl.json("pods", f"--selector={_LABEL}={CLUSTER}")["items"]
         line = summary(cluster, pods)
-        if line != said:
-            say(line)
-            said = line
+        if line != printed:
+            info(line)
+            printed = line
         if cluster.get("status", {}).get("state") == "ready":
             return
         if time.monotonic() > deadline:
-            raise LocalError(f"{CLUSTER} is not ready after {_TIMEOUT:.0f} s: {line}")
+            raise LocalError(f"{CLUSTER} is not ready after {_TIMEOUT:.0f} s ({line})")
         time.sleep(_INTERVAL)
 
 
 def _round_trip(kubectl: Kubectl) -> str:
-    """Write and read with psql in a pod of its own, which only lives for that."""
+    """Write and read rows with psql in a temporary pod."""
     pods = kubectl.json("pods", f"--selector={_LABEL}={CLUSTER}")["items"]
     containers = [container for pod in pods for container in pod["spec"]["containers"]]
     image = next(container["image"] for container in containers if container["name"] == "database")

@@ -1,4 +1,4 @@
-"""What the machine itself must have: root, and a few packages of Debian."""
+"""Requirements of the machine: root and a few Debian packages."""
 
 import os
 import shutil
@@ -8,7 +8,7 @@ from pathlib import Path
 from local.console import LocalError, step
 from local.shell import lock, logged
 
-# Package -> a file that it installs, cheaper to look at than dpkg's database.
+# Package -> a file that it installs; a check of the file is faster than a query of dpkg.
 NODE_PACKAGES = {
     "conntrack": "/usr/sbin/conntrack",
     "containerd": "/usr/bin/containerd",
@@ -25,7 +25,7 @@ IMAGE_PACKAGES = {
     "mmdebstrap": "/usr/bin/mmdebstrap",
 }
 CONTROL_PLANE_PACKAGES = {"openssl": "/usr/bin/openssl"}
-# Real programs for the unit tests of what is written for them; the newest that Debian 12 has will do.
+# Programs for the unit tests of scripts and configurations, in the versions of Debian 12.
 TEST_PACKAGES = {
     "libnss-wrapper": "/usr/lib/x86_64-linux-gnu/libnss_wrapper.so",
     "pgbackrest": "/usr/bin/pgbackrest",
@@ -37,7 +37,7 @@ TEST_PACKAGES = {
 
 
 def missing(packages: Mapping[str, str]) -> list[str]:
-    """Return the packages whose program is neither at its place in Debian nor on PATH."""
+    """Return the packages whose file is neither at its path in Debian nor, as a program, on PATH."""
     return [
         name
         for name, file in packages.items()
@@ -46,22 +46,22 @@ def missing(packages: Mapping[str, str]) -> list[str]:
 
 
 def install_packages(packages: Mapping[str, str]) -> None:
-    """Install what is missing with apt, or say what to install where there is no apt."""
+    """Install missing packages with apt; LocalError names them if there is no apt or no root."""
     absent = missing(packages)
     if not absent:
         return
     names = " ".join(absent)
     if not shutil.which("apt-get") or os.geteuid():
-        raise LocalError(
-            f"these programs are missing, install them (as root, on Debian by these names): {names}"
-        )
-    with lock("apt"), step(f"installing {names}"):
+        raise LocalError(f"required programs are missing; install these packages (Debian names): {names}")
+    with lock("apt"), step(f"install {names}"):
         quiet = {"DEBIAN_FRONTEND": "noninteractive"}
         logged(["apt-get", "update"], "apt", env=quiet)
         logged(["apt-get", "install", "--yes", "--no-install-recommends", *absent], "apt", env=quiet)
 
 
 def require_root() -> None:
-    """Nodes are network namespaces with mounts and cgroups: only root can make them."""
+    """Raise LocalError without root, which is needed for network namespaces, mounts and cgroups."""
     if os.geteuid():
-        raise LocalError("the local Kubernetes needs root: it makes network namespaces, mounts and cgroups")
+        raise LocalError(
+            "run this as root: the local Kubernetes creates network namespaces, mounts and cgroups"
+        )

@@ -1,4 +1,4 @@
-"""Our images, built without Docker: a Debian base from mmdebstrap, then ordinary Dockerfiles with buildah."""
+"""Builds the images without Docker: a Debian base with mmdebstrap, then the Dockerfiles with buildah."""
 
 import hashlib
 import os
@@ -22,7 +22,7 @@ OPERATOR = f"{PREFIX}/operator:dev"
 PYTHON = f"{PREFIX}/python:local"
 EXPORTERS = f"{PREFIX}/exporters:local"
 
-# A build of its own: buildah's images of this project are not mixed with those of the person's other work.
+# Separate storage, so that these images do not mix with other images of the user.
 _BUILDAH = ("buildah", "--root", CACHE / "containers" / "storage", "--runroot", CACHE / "containers" / "run")
 _CACHED_LAYERS = 100
 _DEBIAN_OPTIONS = (
@@ -41,7 +41,7 @@ _DEBIAN_STAMP = IMAGES / "debian.hash"
 
 @dataclass(frozen=True)
 class Image:
-    """One image: where it is described and what its content depends on."""
+    """One image: its Dockerfile and the sources that its content depends on."""
 
     name: str
     dockerfile: str
@@ -83,15 +83,15 @@ def slug(name: str) -> str:
 
 
 def source_files(root: Path, sources: Iterable[str]) -> Iterator[Path]:
-    """Yield the files that go into an image, in a stable order, without what Python leaves behind."""
+    """Yield the source files of an image in a stable order, without bytecode caches."""
     for source in sources:
         path = root / source
-        found = sorted(path.rglob("*")) if path.is_dir() else [path]
-        yield from (file for file in found if file.is_file() and "__pycache__" not in file.parts)
+        files = sorted(path.rglob("*")) if path.is_dir() else [path]
+        yield from (file for file in files if file.is_file() and "__pycache__" not in file.parts)
 
 
 def digest(image: Image, root: Path = REPOSITORY) -> str:
-    """Return the hash of everything that an image is made from; an equal hash needs no build."""
+    """Return the digest of all inputs of an image; an equal digest needs no build."""
     hashed = hashlib.sha256()
     base = ALL.get(image.base)
     hashed.update((digest(base, root) if base else _DEBIAN_DIGEST).encode())
@@ -104,12 +104,12 @@ def digest(image: Image, root: Path = REPOSITORY) -> str:
 
 
 def is_built(image: Image) -> bool:
-    """Tell whether the archive is there and made from the present sources."""
+    """Return whether the archive exists and was built from the current sources."""
     return image.archive.is_file() and recorded_digest(image) == digest(image)
 
 
 def build(names: Iterable[str]) -> None:
-    """Build what is missing or out of date of the named images."""
+    """Build the named images that are missing or out of date."""
     wanted = [ALL[name] for name in names]
     if all(map(is_built, wanted)):
         return
@@ -121,7 +121,7 @@ def build(names: Iterable[str]) -> None:
 
 
 def recorded_digest(image: Image) -> str:
-    """Return the hash of what the archive was made from."""
+    """Return the digest of the inputs of the existing archive, "" without one."""
     file = image.archive.with_suffix(".hash")
     return file.read_text() if file.is_file() else ""
 
@@ -132,8 +132,8 @@ def _in_storage(name: str) -> bool:
 
 def _build(image: Image) -> None:
     _ensure_base(image)
-    built_from = digest(image)  # before the build: a file saved meanwhile builds again
-    with step(f"building image {image.name}"), scratch("image") as folder:
+    built_from = digest(image)  # before the build: a file that changes during the build causes another build
+    with step(f"build image {image.name}"), scratch("image") as folder:
         mounts = [f"--volume={source}:{target}:ro" for source, target in pip_config.mounts(folder)]
         target = [f"--target={image.target}"] if image.target else []
         log = f"image-{slug(image.name)}"
@@ -165,7 +165,7 @@ def _ensure_base(image: Image) -> None:
     elif not (
         _DEBIAN_STAMP.is_file() and _DEBIAN_STAMP.read_text() == _DEBIAN_DIGEST and _in_storage(DEBIAN)
     ):
-        with step(f"building image {DEBIAN}"):
+        with step(f"build image {DEBIAN}"):
             _build_debian()
 
 
@@ -183,7 +183,7 @@ def _build_debian() -> None:
 
 
 def _prune() -> None:
-    """Drop the cached layers once many builds have left theirs; the next build fills the cache again."""
+    """Delete the cached layers when there are too many; the next build fills the cache again."""
     untagged = output([*_BUILDAH, "images", "--quiet", "--filter=dangling=true"]).split()
     if len(untagged) > _CACHED_LAYERS:
         succeeds([*_BUILDAH, "rmi", "--prune"])

@@ -1,4 +1,4 @@
-"""Install the operator: from the built image on the local cluster, as published on anybody else's."""
+"""Installs the operator: with the built images on the local cluster, with the published ones elsewhere."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from local import bins, cluster, images, kubeconfig
-from local.console import LocalError, say, step
+from local.console import LocalError, info, step
 from local.paths import MANIFESTS
 from local.shell import output, wait_for
 from local.versions import POSTGRES_MAJOR
@@ -20,39 +20,43 @@ RELATED_IMAGES = {
     "RELATED_IMAGE_PGBACKREST": images.POSTGRES,
 }
 HASH_ANNOTATION = "pgoperator.local/image"
+UNPUBLISHED = "image: example.invalid/"
+"""What the bundle has as long as it names no image that exists."""
 _TIMEOUT = "120s"
 
 
 class Installer(Protocol):
-    """Installs the operator, with the images built here on the local cluster."""
+    """Installs the operator; on the local cluster with the locally built images."""
 
     def __call__(self, config: Path, *, local: bool) -> None:
-        """Install it, or bring it up to date, and wait until it is ready."""
+        """Install or update the operator and wait until it is ready."""
 
 
 def up(nodes: int, operator: Installer | None) -> Path:
-    """Bring up the cluster and the operator in it; return the kubeconfig to use.
+    """Start or update the local cluster and the operator; return the kubeconfig to use.
 
-    With KUBECONFIG set to another cluster, that one gets the operator, and nothing is built.
+    If KUBECONFIG names another cluster, the operator is installed there and nothing is built.
     """
     if foreign := kubeconfig.foreign():
         if operator:
             operator(Path(foreign), local=False)
         return Path(foreign)
-    wanted = (images.PGBOUNCER_IMAGE, images.POSTGRES, *([images.OPERATOR] if operator else []))
-    cluster.up(nodes, wanted)
+    names = (images.PGBOUNCER_IMAGE, images.POSTGRES, *([images.OPERATOR] if operator else []))
+    cluster.up(nodes, names)
     if operator:
         operator(cluster.SERVER.admin, local=True)
-    say(f"kubeconfig: {cluster.SERVER.admin}")
+    info(f"kubeconfig: {cluster.SERVER.admin}")
     return cluster.SERVER.admin
 
 
 def from_bundle(config: Path, *, local: bool) -> None:
     """Install manifests/bundle.yaml."""
     if not _BUNDLE.is_file():
-        raise LocalError(f"{_BUNDLE} is missing: `make generate` writes it (or use OPERATOR=none)")
+        raise LocalError(f"{_BUNDLE} is missing; create it with `make generate`, or use OPERATOR=none")
+    if not local and UNPUBLISHED in _BUNDLE.read_text(encoding="utf-8"):
+        raise LocalError(f"{_BUNDLE}: no image is published; build the operator's, and put its name there")
     kubectl = _kubectl(config, NAMESPACE)
-    with step(f"installing the operator into the namespace {NAMESPACE}"):
+    with step(f"install the operator in namespace {NAMESPACE}"):
         _apply(kubectl, [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}])
         objects = parsed(config, _BUNDLE)
         if local:
@@ -65,9 +69,9 @@ def from_bundle(config: Path, *, local: bool) -> None:
 
 
 def await_operator(config: Path, namespace: str, deployment: str) -> None:
-    """Wait until the operator's pod is ready; what keeps it from that is part of the error."""
+    """Wait until the operator's Deployment is ready; LocalError with pods, warnings and logs if it fails."""
     kubectl = _kubectl(config, namespace)
-    with step("waiting for the operator"):
+    with step("wait for the operator"):
         try:
             output([*kubectl, "rollout", "status", f"deployment/{deployment}", f"--timeout={_TIMEOUT}"])
         except LocalError as error:
@@ -75,22 +79,22 @@ def await_operator(config: Path, namespace: str, deployment: str) -> None:
 
 
 def define(config: Path, namespace: str, definitions: list[dict[str, Any]]) -> None:
-    """Apply the custom resources' definitions, and wait until they are served."""
+    """Apply the custom resource definitions and wait until the API server serves them."""
     kubectl = _kubectl(config, namespace)
     _apply(kubectl, definitions)
     names = [item["metadata"]["name"] for item in definitions]
     get = [*kubectl, "get", "customresourcedefinition", "--output=json", *names]
-    wait_for("the custom resources are served", lambda: established(objects_of(output(get))), 30)
+    wait_for("the API server serves the custom resources", lambda: established(objects_of(output(get))), 30)
 
 
 def parsed(config: Path, source: Path) -> list[dict[str, Any]]:
-    """Read the objects of a file or folder."""
+    """Return the objects in a file or folder of manifests."""
     command = ("create", "--dry-run=client", "--output=json", f"--filename={source}")
     return objects_of(output([*_kubectl(config, NAMESPACE), *command]))
 
 
 def operator_digest() -> str:
-    """Return what identifies the operator's image as it was built last."""
+    """Return the digest of the operator's last built image."""
     return images.recorded_digest(images.ALL[images.OPERATOR])
 
 
@@ -104,7 +108,7 @@ def _apply(kubectl: Sequence[object], objects: list[dict[str, Any]]) -> None:
 
 
 def _evidence(kubectl: Sequence[object], deployment: str) -> Iterator[str]:
-    """Yield what tells why a Deployment does not start; a pod without a container has no log."""
+    """Yield pods, warnings and logs that can show why a Deployment does not start."""
     for command in (
         ("get", "pods", "--output=wide"),
         ("get", "events", "--field-selector=type=Warning", "--sort-by=.lastTimestamp"),
@@ -115,7 +119,7 @@ def _evidence(kubectl: Sequence[object], deployment: str) -> Iterator[str]:
 
 
 def objects_of(text: str) -> list[dict[str, Any]]:
-    """Parse what kubectl prints: a list, or one JSON document after another."""
+    """Parse the JSON output of kubectl: a list, or a sequence of documents."""
     decoder = json.JSONDecoder()
     objects: list[dict[str, Any]] = []
     rest = text.strip()
@@ -132,9 +136,9 @@ def deployments(objects: list[dict[str, Any]]) -> list[str]:
 
 
 def established(definitions: list[dict[str, Any]]) -> bool:
-    """Tell whether the API server serves all of these custom resources.
+    """Return whether the API server serves all of these custom resources.
 
-    Not `kubectl wait`: it fails on one that has no conditions yet.
+    `kubectl wait` is not used, because it fails for a definition without conditions.
     """
     return all(
         any(
@@ -146,7 +150,7 @@ def established(definitions: list[dict[str, Any]]) -> bool:
 
 
 def with_local_images(objects: list[dict[str, Any]], digest: str) -> list[dict[str, Any]]:
-    """Let the Deployment use the images built here; a new build of the same name rolls it out again."""
+    """Set the locally built images in the Deployment; a new digest triggers a rollout."""
     for item in objects:
         if item["kind"] != "Deployment":
             continue

@@ -1,4 +1,4 @@
-"""Kubeconfig files. JSON is YAML as well, and the standard library writes it."""
+"""Kubeconfig files in JSON, which is valid YAML and needs only the standard library."""
 
 import base64
 import json
@@ -14,7 +14,7 @@ from local.shell import write
 def render(
     server: str, authority: bytes, certificate: bytes, key: bytes, name: str = "pgoperator-local"
 ) -> str:
-    """Render a kubeconfig with one context that carries its own certificates."""
+    """Render a kubeconfig with one context and embedded certificates; the arguments are PEM."""
 
     def data(content: bytes) -> str:
         return base64.b64encode(content).decode()
@@ -40,7 +40,7 @@ def render(
 
 
 def create(path: Path, server: str, authority: Authority, identity: Identity) -> Path:
-    """Write the kubeconfig of an identity; it holds a private key, so nobody else may read it."""
+    """Write the kubeconfig of an identity, readable only by its owner because of the private key."""
     text = render(
         server,
         authority.certificate.read_bytes(),
@@ -52,6 +52,6 @@ def create(path: Path, server: str, authority: Authority, identity: Identity) ->
 
 
 def foreign(environment: Mapping[str, str] = os.environ) -> str:
-    """Return the KUBECONFIG that a person has set to a cluster which is not ours, or nothing."""
+    """Return KUBECONFIG if it names another cluster than the local one, else ""."""
     value = environment.get("KUBECONFIG", "")
     return "" if not value or Path(value).absolute() == ours() else value

@@ -1,6 +1,6 @@
-"""The network of the nodes: a bridge, and one network namespace for each node, closed to the outside.
+"""The network of the nodes: a bridge and one network namespace per node, without access to the outside.
 
-Everything has a name that follows from the cluster's number, so that leftovers are found without any record.
+All names are derived from the cluster's number, so remains of a cluster are found without a record.
 """
 
 import ipaddress
@@ -12,7 +12,7 @@ from local.paths import CACHE, INSTANCE
 from local.shell import output, succeeds
 
 BRIDGE = f"pgop{INSTANCE}"
-_PREFIX = f"pgop{INSTANCE or ''}-"  # of the nodes' namespaces and links
+_PREFIX = f"pgop{INSTANCE or ''}-"  # of namespaces and links of the nodes
 GATEWAY = f"10.98.{INSTANCE}.1"
 _NODE_NETWORK = f"10.98.{INSTANCE}.0/24"
 _FIRST_NODE = 10
@@ -21,7 +21,7 @@ POD_RANGE = f"10.{244 + INSTANCE}.0.0/16"
 MAX_NODES = 9
 
 _RULES = (
-    # What pods send stays between the nodes; the last rule of the two is inserted first.
+    # Traffic of pods stays between the nodes. Each rule is inserted at the top, so the last matches first.
     ("-i", BRIDGE, "!", "-o", BRIDGE, "-j", "DROP"),
     ("-i", BRIDGE, "-o", BRIDGE, "-j", "ACCEPT"),
 )
@@ -52,17 +52,16 @@ def _link(node: str) -> str:
 
 
 def create(nodes: int) -> None:
-    """Make the bridge, the namespaces and the routes between them."""
+    """Create the bridge, the namespaces and the routes between them."""
     for module in ("br_netfilter", "overlay"):
-        succeeds(["modprobe", module])  # compiled in, or a container: what is missing shows later
+        # This can fail if the module is compiled in, or in a container. A missing feature shows later.
+        succeeds(["modprobe", module])
     output(["ip", "link", "add", BRIDGE, "type", "bridge"])
     output(["ip", "link", "set", BRIDGE, "alias", CACHE])
     output(["ip", "address", "add", f"{GATEWAY}/24", "dev", BRIDGE])
     output(["ip", "link", "set", BRIDGE, "up"])
-    for target in (
-        SERVICE_RANGE,
-        POD_RANGE,
-    ):  # without a route of its own nothing of a test leaves the machine
+    # Traffic without a more specific route must not leave the machine.
+    for target in (SERVICE_RANGE, POD_RANGE):
         output(["ip", "route", "add", "blackhole", target])
     for rule in _RULES:
         output(["iptables", "--wait", "-I", "FORWARD", *rule])
@@ -90,22 +89,22 @@ def _create_node(index: int, nodes: int) -> None:
     output(["ip", "-n", name, "-batch", "-"], stdin="\n".join(commands) + "\n")
     output(["ip", "route", "add", pod_subnet(index), "via", node_address(index)])
     for key in ("net/ipv4/ip_forward", "net/bridge/bridge-nf-call-iptables"):
-        # A shell in the namespace, because /proc/sys/net shows the namespace of the process that looks.
+        # A shell in the namespace, because /proc/sys/net is that of the process's own namespace.
         output(["nsenter", f"--net=/run/netns/{name}", "sh", "-c", f"echo 1 > /proc/sys/{key}"])
 
 
 def cut(node: str) -> None:
-    """Take a node's link down: nobody reaches it, and it reaches nobody."""
+    """Take a node's link down, which isolates the node."""
     output(["ip", "link", "set", _link(node), "down"])
 
 
 def heal(node: str) -> None:
-    """Put a node's link up again."""
+    """Bring a node's link up again."""
     output(["ip", "link", "set", _link(node), "up"])
 
 
 def remove() -> None:
-    """Remove everything that `create` made, from whatever is left of it."""
+    """Remove everything that `create` made, as far as it exists."""
     for name in _namespaces():
         succeeds(["ip", "netns", "delete", name])
     for link in _links():
@@ -118,7 +117,7 @@ def remove() -> None:
 
 
 def owner() -> str:
-    """Return the cache folder of the cluster whose bridge this is; empty when there is none."""
+    """Return the cache folder of the cluster that owns the bridge, "" without a bridge."""
     return next((str(link.get("ifalias", "")) for link in _all_links() if link["ifname"] == BRIDGE), "")
 
 

@@ -1,4 +1,4 @@
-"""A node: a containerd, a kubelet and a kube-proxy in a network namespace of their own."""
+"""A node: containerd, kubelet and kube-proxy in their own network namespace."""
 
 import json
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ class Node:
         return (f"{self.name}-containerd", f"{self.name}-kubelet", f"{self.name}-kube-proxy")
 
     def start_agents(self, proxy_kubeconfig: Path) -> None:
-        """Start kubelet and kube-proxy; the runtime and the API server are up already."""
+        """Start kubelet and kube-proxy; containerd and the API server must be running."""
         address = node_address(self.index)
         authority = self.server.authority
         identity = authority.issue(
@@ -65,8 +65,8 @@ class Node:
             f"--hostname-override={self.name}",
             "--proxy-mode=iptables",
             f"--cluster-cidr={POD_RANGE}",
-            "--iptables-min-sync-period=100ms",  # a moved endpoint is what failover waits for
-            "--conntrack-max-per-core=0",  # the machine's limits are not ours to change
+            "--iptables-min-sync-period=100ms",  # a failover waits for changed endpoints
+            "--conntrack-max-per-core=0",  # keeps the limits of the machine
             "--v=1",
         ]
         self.server.processes.start(f"{self.name}-kube-proxy", [program("kube-proxy"), *flags], netns=netns)
@@ -84,18 +84,20 @@ class Node:
             "authorization": {"mode": "Webhook"},
             "clusterDNS": [GATEWAY],
             "clusterDomain": "cluster.local",
-            # The pods share the machine with everything else on it: no reservation, no quality classes.
+            # The pods share the machine with other processes: no reservations and no QoS cgroups.
             "cgroupDriver": "cgroupfs",
             "cgroupsPerQOS": False,
+            # Without QoS cgroups, kubelet 1.34 panics when it resizes a pod with memory limits in place.
+            "featureGates": {"InPlacePodVerticalScaling": False},
             "enforceNodeAllocatable": [],
             "failSwapOn": False,
             "containerRuntimeEndpoint": f"unix://{self.containerd.socket}",
             "tlsCertFile": str(identity.certificate),
             "tlsPrivateKeyFile": str(identity.key),
             "evictionHard": {"memory.available": "0%", "nodefs.available": "0%", "imagefs.available": "0%"},
-            "imageGCHighThresholdPercent": 100,  # what is deleted here could not be pulled again
+            "imageGCHighThresholdPercent": 100,  # deleted images could not be pulled again
             "resolvConf": str(RUN / "resolv.conf"),
-            "podLogsDir": str(self.folder / "pod-logs"),  # kubelets delete what they do not know
+            "podLogsDir": str(self.folder / "pod-logs"),  # per node: a kubelet deletes logs it does not know
             "nodeStatusUpdateFrequency": "3s",
             "serializeImagePulls": False,
             "maxPods": 200,

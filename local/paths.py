@@ -1,4 +1,4 @@
-"""Where things are: the repository, and the cache that holds everything that is built."""
+"""Paths in the repository and in the cache, which holds everything that is built."""
 
 import os
 from pathlib import Path
@@ -14,7 +14,7 @@ def _instance() -> int:
     return int(text)
 
 
-# Local clusters of several numbers can run side by side; they share what is built, and nothing else.
+# Local clusters with different numbers can run at the same time; they share only programs and images.
 INSTANCE = _instance()
 _NUMBER = str(INSTANCE or "")
 

@@ -1,7 +1,7 @@
-"""How pip inside a build reaches the package index: as pip does on this machine.
+"""Configures pip in image builds with this machine's settings for the package index.
 
-The settings are mounted read-only for the time of the build, so that neither a proxy's address nor a
-certificate of this machine becomes part of an image.
+The settings are mounted read-only during the build, so no proxy address or certificate of this machine
+becomes part of an image.
 """
 
 import configparser
@@ -10,21 +10,22 @@ from collections.abc import Mapping
 from pathlib import Path
 
 _CONFIG = "/etc/pip.conf"
-_MACHINE_FILES = (_CONFIG, "~/.pip/pip.conf", "~/.config/pip/pip.conf")  # a later one counts more
+# A later file overrides an earlier one.
+_MACHINE_FILES = (_CONFIG, "~/.pip/pip.conf", "~/.config/pip/pip.conf")
 _CERTIFICATES = "/run/build-ca.crt"
 _OPTIONS = ("INDEX_URL", "EXTRA_INDEX_URL", "PROXY", "TRUSTED_HOST", "DEFAULT_TIMEOUT", "RETRIES")
 _BUNDLES = (Path("/etc/ssl/certs/ca-certificates.crt"), Path("/etc/pki/tls/certs/ca-bundle.crt"))
 
 
 def certificates(environment: Mapping[str, str]) -> Path | None:
-    """Return the CA bundle that this machine trusts, if it has one."""
+    """Return the CA bundle of this machine, None without one."""
     named = [environment.get(name) for name in ("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")]
     candidates = [Path(name) for name in named if name] + list(_BUNDLES)
     return next((path for path in candidates if path.is_file()), None)
 
 
 def render(environment: Mapping[str, str], bundle: str | None) -> str:
-    """Render the pip.conf with the settings that the environment gives."""
+    """Render a pip.conf with the settings in the environment; `bundle`: path of the CA bundle."""
     lines = ["[global]", "disable-pip-version-check = true", "root-user-action = ignore"]
     lines += [
         f"{option.lower().replace('_', '-')} = {environment[f'PIP_{option}']}"
@@ -37,7 +38,7 @@ def render(environment: Mapping[str, str], bundle: str | None) -> str:
 
 
 def machine_settings(text: str) -> dict[str, str]:
-    """Return how the machine's pip.conf reaches the index, as environment variables would say it."""
+    """Convert the index settings of a pip.conf to environment variables."""
     parser = configparser.RawConfigParser()
     parser.read_string(text)
     settings = parser["global"] if parser.has_section("global") else {}
@@ -46,7 +47,7 @@ def machine_settings(text: str) -> dict[str, str]:
 
 
 def mounts(folder: Path) -> list[tuple[Path, str]]:
-    """Write the settings into a folder and return what to mount where."""
+    """Write the settings to a folder and return the mounts as (source, target)."""
     bundle = certificates(os.environ)
     config = folder / "pip.conf"
     settings: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""The certificates of the local Kubernetes, made with openssl: the standard library cannot make them."""
+"""The certificates of the local Kubernetes, created with openssl; the standard library cannot do this."""
 
 import os
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from local.shell import output
 
 _CURVE = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
 _DAYS = "3650"
-# All of them written out: Python 3.13 refuses certificates that lack one, as RFC 5280 allows it to.
+# All extensions are explicit: Python 3.13 rejects certificates without one of them (RFC 5280).
 _CA_EXTENSIONS = ("-addext", "keyUsage=critical,keyCertSign,cRLSign")
 _EXTENSIONS = """\
 basicConstraints=critical,CA:FALSE
@@ -22,7 +22,7 @@ authorityKeyIdentifier=keyid
 
 @dataclass(frozen=True)
 class Identity:
-    """A certificate with its key, both as files."""
+    """Paths of a certificate and its key."""
 
     certificate: Path
     key: Path
@@ -30,7 +30,7 @@ class Identity:
 
 @dataclass(frozen=True)
 class Authority:
-    """The CA of one cluster, and the key that signs its service accounts' tokens."""
+    """The CA of one cluster, and the key that signs service account tokens."""
 
     folder: Path
 
@@ -50,7 +50,7 @@ class Authority:
         return self.folder / "service-account.key"
 
     def create(self) -> None:
-        """Make the CA and the token key."""
+        """Create the CA and the token key."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o700)
         subject = ("-x509", "-subj", "/CN=pgoperator-local-ca", "-days", _DAYS)
@@ -81,7 +81,7 @@ class Authority:
         )
 
     def issue(self, name: str, common_name: str, organization: str, sans: Sequence[str] = ()) -> Identity:
-        """Sign a certificate for a client and server."""
+        """Issue a certificate for clients and servers; `sans`: subject alternative names as for openssl."""
         identity = Identity(self.folder / f"{name}.crt", self.folder / f"{name}.key")
         request = self.folder / f"{name}.csr"
         extensions = self.folder / f"{name}.ext"
@@ -89,7 +89,7 @@ class Authority:
         extensions.write_text(f"{_EXTENSIONS}subjectAltName={names}\n")
         subject = f"/O={organization}/CN={common_name}"
         output(["openssl", "req", *_CURVE, "-subj", subject, "-keyout", identity.key, "-out", request])
-        serial = f"0x{os.urandom(16).hex()}"  # one serial number per certificate, also when made in parallel
+        serial = f"0x{os.urandom(16).hex()}"  # unique, also for certificates that are issued in parallel
         signer = ("-CA", self.certificate, "-CAkey", self.key, "-set_serial", serial, "-days", _DAYS)
         output(
             [

@@ -1,7 +1,7 @@
-"""Processes that outlive the command which starts them, found again by a record in a folder.
+"""Processes that outlive the command that starts them; records in a folder identify them.
 
-A record holds the process's start time beside its id: after a reboot, or when ids are used again, nobody
-else's process is taken for ours.
+A record contains the pid and the start time of the process, so that another process with a reused pid is
+never mistaken for a recorded one.
 """
 
 import os
@@ -16,26 +16,26 @@ from local.console import LocalError
 from local.shell import Command, wait_for
 
 _GONE_TIMEOUT = 15.0
-_START_TIME_FIELD = 19  # of /proc/PID/stat, counted behind the command's closing parenthesis
+_START_TIME_FIELD = 19  # of /proc/PID/stat, counted after the closing parenthesis of the command
 
 
 @dataclass(frozen=True)
 class Processes:
-    """The recorded processes of one folder; their logs lie beside the records."""
+    """The recorded processes of one folder; their logs are in the same folder."""
 
     folder: Path
 
     def start(self, name: str, command: Command, *, netns: str = "") -> None:
-        """Start a program in a session of its own, in a network namespace if one is named.
+        """Start a program in a new session and, if `netns` is set, in that network namespace.
 
-        `nsenter` and not `ip netns exec`: that one mounts another /sys, in which a kubelet finds no cgroups.
+        It uses `nsenter`, because `ip netns exec` mounts another /sys, in which a kubelet finds no cgroups.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         entered = ["nsenter", f"--net=/run/netns/{netns}"] if netns else []
         arguments = [*entered, *map(str, command)]
         log = os.open(self.log(name), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         try:
-            # Not subprocess.Popen: that one wants its child to end before it is forgotten.
+            # Not subprocess.Popen: it warns about a child that is still running when the object is deleted.
             pid = os.posix_spawnp(
                 arguments[0],
                 arguments,
@@ -56,7 +56,7 @@ class Processes:
         return self.folder / f"{name}.log"
 
     def alive(self, name: str) -> bool:
-        """Tell whether the recorded process still runs."""
+        """Return whether the recorded process is running."""
         return self._pid(name) is not None
 
     def names(self) -> list[str]:
@@ -64,22 +64,24 @@ class Processes:
         return sorted(file.stem for file in self.folder.glob("*.pid"))
 
     def kill(self, names: Iterable[str]) -> None:
-        """End processes at once, and wait until they are gone."""
+        """Kill processes and wait until they have exited."""
         pids = [pid for name in names if (pid := self._pid(name))]
         for pid in pids:
             with suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)
         for pid in pids:
-            wait_for(f"end of process {pid}", lambda pid=pid: not _running(pid), _GONE_TIMEOUT, 0.02)  # type: ignore[misc]
+            wait_for(f"process {pid} has exited", lambda pid=pid: not _running(pid), _GONE_TIMEOUT, 0.02)  # type: ignore[misc]
         for name in names:
             (self.folder / f"{name}.pid").unlink(missing_ok=True)
 
     def check(self, names: Iterable[str]) -> None:
-        """Raise with the end of the log when one of the processes has ended."""
+        """Raise LocalError with the last lines of the log if one of the processes has exited."""
         for name in names:
             if not self.alive(name):
                 lines = self.log(name).read_text(errors="replace").splitlines()[-15:]
-                raise LocalError("\n".join([f"{name} ended; the end of {self.log(name)}:", *lines]))
+                raise LocalError(
+                    "\n".join([f"{name} has exited; the last lines of {self.log(name)}:", *lines])
+                )
 
     def _pid(self, name: str) -> int | None:
         try:
@@ -103,15 +105,15 @@ def _start_time(pid: int) -> str:
 
 
 def _running(pid: int) -> bool:
-    """Tell whether a process runs; a zombie that its parent has not waited for does not."""
+    """Return whether a process is running; a zombie is not."""
     with suppress(ChildProcessError):
-        os.waitpid(pid, os.WNOHANG)  # our own child, when this very command started it
+        os.waitpid(pid, os.WNOHANG)  # reaps it if it is a child of this process
     stat = _stat(pid)
     return bool(stat) and stat[0] != "Z"
 
 
 def kill_all(pids: Iterable[int], *, patience: float = 5.0) -> list[int]:
-    """Kill processes that are not our children; return those that are still there afterwards."""
+    """Kill processes that are not children; return those that still run after `patience` seconds."""
     left = set(pids)
     deadline = time.monotonic() + patience
     for pid in left:

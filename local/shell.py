@@ -1,4 +1,4 @@
-"""Running other programs, and the few file operations that must be atomic."""
+"""Runs other programs, and provides atomic file operations and locks."""
 
 import fcntl
 import os
@@ -10,17 +10,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from local.console import LocalError, say
+from local.console import LocalError, info
 from local.paths import CACHE, LOGS
 
-# Text and paths, mostly: every argument is passed on as str() writes it.
+# Strings and paths; every argument is converted with str().
 Command = Sequence[object]
 
 _SHOWN_LINES = 25
 
 
 def output(command: Command, *, stdin: str | None = None, env: Mapping[str, str] | None = None) -> str:
-    """Run a short command and return its output; a failure carries what it said."""
+    """Run a short command and return its output; LocalError with the error output if it fails."""
     result = subprocess.run(
         list(map(str, command)),
         input=stdin,
@@ -31,13 +31,13 @@ def output(command: Command, *, stdin: str | None = None, env: Mapping[str, str]
         check=False,
     )
     if result.returncode:
-        said = (result.stderr or result.stdout).strip()
-        raise LocalError(f"{' '.join(map(str, command))}: exit status {result.returncode}: {said}")
+        message = (result.stderr or result.stdout).strip()
+        raise LocalError(f"{' '.join(map(str, command))}: exit status {result.returncode}: {message}")
     return result.stdout
 
 
 def succeeds(command: Command) -> bool:
-    """Run a short command and return whether it succeeded; for what may be absent, the program included."""
+    """Return whether a short command succeeds; False also if the program is not installed."""
     if not shutil.which(str(command[0])):
         return False
     done = subprocess.run(
@@ -53,7 +53,7 @@ def succeeds(command: Command) -> bool:
 def logged(
     command: Command, log: str, *, cwd: Path | None = None, env: Mapping[str, str] | None = None
 ) -> None:
-    """Run a long command with its output in a log file of the cache; show the end of it on failure."""
+    """Run a long command with its output in a log file; LocalError with the last lines if it fails."""
     LOGS.mkdir(parents=True, exist_ok=True)
     path = LOGS / f"{log}.log"
     with path.open("ab") as file:
@@ -71,12 +71,12 @@ def logged(
     if code:
         lines = path.read_text(errors="replace").splitlines()[-_SHOWN_LINES:]
         raise LocalError(
-            "\n".join([f"{command[0]} failed with exit status {code}; the end of {path}:", *lines])
+            "\n".join([f"{command[0]} failed with exit status {code}; the last lines of {path}:", *lines])
         )
 
 
 def write(path: Path, text: str, mode: int = 0o644) -> None:
-    """Write a file so that it is either absent, old or complete."""
+    """Write a file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     with os.fdopen(handle, "w") as file:
@@ -87,7 +87,7 @@ def write(path: Path, text: str, mode: int = 0o644) -> None:
 
 @contextmanager
 def scratch(name: str) -> Iterator[Path]:
-    """Give a folder inside the cache, so that a result is renamed into place and never copied."""
+    """Yield a temporary folder in the cache, from which results can be renamed into place without a copy."""
     parent = CACHE / "tmp"
     parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(dir=parent, prefix=f"{name}."))
@@ -99,21 +99,21 @@ def scratch(name: str) -> Iterator[Path]:
 
 @contextmanager
 def lock(name: str) -> Iterator[None]:
-    """Let one process at a time do a thing; the kernel frees the lock of a dead one."""
+    """Hold an exclusive file lock; the kernel releases the lock of a dead process."""
     CACHE.mkdir(parents=True, exist_ok=True)
     with (CACHE / f"{name}.lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say(f"another process holds the lock {name!r}: waiting for it")
+            info(f"waiting for another process that holds the lock {name!r}")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
-def wait_for(what: str, check: Callable[[], bool], timeout: float, interval: float = 0.2) -> None:
-    """Poll until a condition holds; say what was missing when it never does."""
+def wait_for(condition: str, check: Callable[[], bool], timeout: float, interval: float = 0.2) -> None:
+    """Poll `check` until it is true; LocalError with `condition` after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while not check():
         if time.monotonic() > deadline:
-            raise LocalError(f"{what}: not within {timeout:.0f} s")
+            raise LocalError(f"timeout after {timeout:.0f} s; condition not met: {condition}")
         time.sleep(interval)

@@ -17,7 +17,7 @@ _STAMP = FOLDER / ".requirements"
 
 
 def ensure() -> Path:
-    """Make the environment, or bring it up to date with requirements/dev.txt; return its folder."""
+    """Create the environment or update it to requirements/dev.txt; return its folder."""
     wanted = hashlib.sha256(_REQUIREMENTS.read_bytes()).hexdigest()
     if _is_current(wanted):
         return FOLDER
@@ -27,7 +27,7 @@ def ensure() -> Path:
         python = FOLDER / "bin" / "python"
         if not succeeds([python, "-m", "pip", "--version"]):
             _create()
-        with step("installing the tools of requirements/dev.txt"):
+        with step("install the tools of requirements/dev.txt"):
             install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
             logged([*install, "--require-hashes", f"--requirement={_REQUIREMENTS}"], "venv")
         write(_STAMP, wanted)
@@ -40,9 +40,9 @@ def _is_current(wanted: str) -> bool:
 
 
 def _create() -> None:
-    if find_spec("ensurepip") is None:  # Debian's own Python keeps it in a package of its own
+    if find_spec("ensurepip") is None:  # on Debian it is in a separate package
         name = f"python{sys.version_info.major}.{sys.version_info.minor}-venv"
         host.install_packages({name: f"{sys.base_prefix}/lib/{name.removesuffix('-venv')}/ensurepip"})
-    with step("making a virtual environment"):
+    with step("create a virtual environment"):
         shutil.rmtree(FOLDER, ignore_errors=True)
         logged([sys.executable, "-m", "venv", FOLDER], "venv")

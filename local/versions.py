@@ -1,13 +1,13 @@
-"""Every version of what is built from source, in one place."""
+"""Versions of everything that is built from source."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
 class Module:
-    """A Go module and the programs built from it, each in a module of its own.
+    """A Go module and the programs built from it.
 
-    Their requirements never meet, so one upgrade cannot move another's dependencies.
+    Each is built in a separate module, so an upgrade of one cannot change the dependencies of another.
     """
 
     name: str
@@ -15,11 +15,11 @@ class Module:
     version: str
     programs: dict[str, str] = field(default_factory=dict)  # program -> package below the module's path
     ldflags: str = ""
-    staged: bool = False  # Kubernetes: the module's own requirements name v0.0.0 and need replacing
+    staged: bool = False  # Kubernetes: its requirements have version v0.0.0 and must be replaced
 
     @property
     def staging_version(self) -> str:
-        """Return the version under which the parts of Kubernetes are published."""
+        """Return the version of the published modules of the Kubernetes source tree."""
         return "v0." + self.version.removeprefix("v1.")
 
 
@@ -59,7 +59,7 @@ MODULES = {
             "v0.0.30",
             {"local-path-provisioner": ""},
         ),
-        # On demand only: the S3 server of the backup tests and the chart's tests.
+        # Built on demand: the S3 server of the backup tests, and Helm.
         Module("versitygw", "github.com/versity/versitygw", "v1.8.0", {"versitygw": "cmd/versitygw"}),
         Module("helm", "helm.sh/helm/v3", "v3.19.0", {"helm": "cmd/helm"}),
     )

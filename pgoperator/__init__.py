@@ -1,3 +1,3 @@
-"""The operator's machinery, its custom resources and shared facts about PostgreSQL."""
+"""The operator's runtime, its custom resources and shared PostgreSQL code."""
 
 __version__ = "0.1.0"

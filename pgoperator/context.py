@@ -1,4 +1,4 @@
-"""What a pass is given."""
+"""The dependencies of a reconciliation."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from pgoperator.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Hands (`client`, `applier`, `events`), eyes (`store`) and facts; the same for every pass."""
+    """Clients to write (`client`, `applier`, `events`) and read (`store`), settings and clock."""
 
     client: Client
     store: Store

@@ -1,50 +1,55 @@
 """Errors of the operator.
 
 * OperatorError
-  x TerminalError        retrying cannot help; wait for a change of the object
-    + InvalidSpec        the user's object asks for something impossible; the message is for the user
-  x CommandFailed        a command in a container ended with a status other than 0
+  x TerminalError        a retry cannot help; reconciled again when the object changes
+    + InvalidSpec        the user's object requests something impossible; the message is for the user
+  x CommandFailed        a command in a container failed with a non-zero exit status
+  x CommandTimedOut      a command in a container did not finish in time
   x ApiError             see `pgoperator.kube.errors`
 """
 
 
 class OperatorError(Exception):
-    """Base of everything this operator raises on purpose."""
+    """Base class of all errors that this operator raises on purpose."""
 
 
 class TerminalError(OperatorError):
-    """An error that another try of the same pass cannot mend."""
+    """An error that a retry with the same objects cannot fix."""
 
 
 class InvalidSpec(TerminalError):  # noqa: N818 - the name states the fact
-    """The user's object asks for something that cannot be; the message is shown in its status.
+    """The user's object requests something impossible; its status shows the message.
 
-    `reason` is the CamelCase word for the condition, the message the sentence for a person.
+    `reason` is the condition's reason in CamelCase, the message is a sentence for the user.
     """
 
     def __init__(self, message: str, *, reason: str = "InvalidSpec") -> None:
-        """Keep the condition's reason beside the sentence."""
+        """Store the condition's reason with the message."""
         super().__init__(message)
         self.reason = reason
 
 
 class CommandFailed(OperatorError):  # noqa: N818
-    """A command in a container ended with a status other than 0.
+    """A command in a container failed with a non-zero exit status.
 
-    `output` holds its standard error, already free of secrets: callers pass secrets by standard input only.
-    `printed` holds its standard output, where pgBackRest complains; that of others may be data, so it is not
-    part of the message.
+    `stderr` is its standard error. It contains no secrets, because callers pass secrets only through standard
+    input. `stdout` is its standard output, where pgBackRest writes errors; it can be data of other commands,
+    so it is not part of the message.
     """
 
-    def __init__(self, what: str, code: int, output: str, printed: str = "") -> None:
-        """Keep what ran, its exit status and what it said."""
-        super().__init__(f"{what} ended with status {code}: {output.strip()[-1000:]}")
-        self.what = what
+    def __init__(self, command: str, code: int, stderr: str, stdout: str = "") -> None:
+        """Store the command, its exit status and both streams."""
+        super().__init__(f"{command} failed with exit status {code}: {stderr.strip()[-1000:]}")
+        self.command = command
         self.code = code
-        self.output = output
-        self.printed = printed
+        self.stderr = stderr
+        self.stdout = stdout
 
     @property
-    def said(self) -> str:
-        """Its words on standard error or, without any, those on standard output."""
-        return self.output.strip() or self.printed.strip()
+    def diagnostics(self) -> str:
+        """Its standard error or, if that is empty, its standard output."""
+        return self.stderr.strip() or self.stdout.strip()
+
+
+class CommandTimedOut(OperatorError):  # noqa: N818
+    """A command in a container did not finish in time; it can still be running."""

@@ -1,9 +1,10 @@
 """structlog set-up: one JSON object per line on standard error, or text for a terminal.
 
-Events are constant words; facts are keys. What is bound with `structlog.contextvars` (controller, namespace,
-cluster, reconcile_id) is on every line of a pass, whoever writes it.
+An event is a constant text, variable parts are keys. Keys bound with `structlog.contextvars` (controller,
+namespace, cluster, reconcile_id) are on every line of a reconciliation, in every module.
 """
 
+import json
 import logging
 import sys
 from typing import Any
@@ -13,7 +14,7 @@ import structlog
 
 
 def configure(*, level: str, structured: bool) -> None:
-    """Set up logging for the whole process; `level` is a word of `logging`."""
+    """Set up logging for the whole process; `level` is a level name of `logging`, such as INFO."""
     number = logging.getLevelName(level)
     shared: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -28,7 +29,7 @@ def configure(*, level: str, structured: bool) -> None:
         ]
         logger_factory = structlog.BytesLoggerFactory(sys.stderr.buffer)
     else:
-        # No rich tracebacks: they need a package, and print local variables, which may be secrets.
+        # No rich tracebacks: they need a package and print local variables, which can be secrets.
         shared.append(
             structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
         )
@@ -44,14 +45,21 @@ def configure(*, level: str, structured: bool) -> None:
 
 
 def _dumps(event: dict[str, Any], **_: Any) -> bytes:
-    return orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS)
+    try:
+        return orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS)
+    except (TypeError, ValueError):
+        # orjson refuses integers of more than 64 bits and lone surrogates; a log line must not end a worker.
+        try:
+            return json.dumps(event, default=str, skipkeys=True).encode()
+        except (TypeError, ValueError):
+            return json.dumps({"event": "log line not serializable", "text": ascii(event)}).encode()
 
 
 class _Bridge(logging.Handler):
-    """Lines of libraries (asyncio, aiohttp) in the same form as ours."""
+    """Forwards log lines of libraries (asyncio, aiohttp) to structlog."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one line; never raises into the library."""
+        """Write one line; never raise into the library."""
         logger = structlog.get_logger("library")
         logger.log(
             record.levelno,

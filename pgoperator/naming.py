@@ -1,8 +1,8 @@
 """Every name of an object that a cluster owns, and every path and port that two places must agree on.
 
-Names are those of Percona Operator v2, so that users' tools find what they look for. A function takes the
-name of the cluster, or of the instance, and returns the name of the object; `check` says whether a cluster's
-name leaves room for all of them.
+Names are those of Percona Operator v2, so existing tools find the objects. A function takes the name of the
+cluster or of the instance and returns the name of the object. `check_names` verifies that Kubernetes accepts
+all names that are derived from the cluster.
 """
 
 import hashlib
@@ -11,17 +11,17 @@ from collections.abc import Iterator
 
 from pgoperator.errors import InvalidSpec
 
-# Letters that form no words and digits that look like no letters.
+# No vowels, so no words; no digits that look like letters.
 ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 
 # A StatefulSet's pods carry `<name>-<10 characters>` as a label value of at most 63 characters.
 STATEFUL_SET_MAX = 52
-# `<cluster>-<set>-<4 characters>` must fit.
+# An instance's StatefulSet is called `<cluster>-<set>-<4 characters>`.
 CLUSTER_AND_SET_MAX = STATEFUL_SET_MAX - 6
 # The longest suffix of a StatefulSet of the cluster's own is that of `<cluster>-repo-host`.
 CLUSTER_MAX = STATEFUL_SET_MAX - len("-repo-host")
 
-# How the names of Services begin (RFC 1035): no digit first, no dot.
+# The cluster's name is a prefix of its Services' names (RFC 1035): no leading digit, no dot.
 _SERVICE_NAME = re.compile("[a-z][-a-z0-9]*")
 
 POSTGRES_PORT_NAME = "postgres"
@@ -61,7 +61,7 @@ def data_directory(major: int) -> str:
 
 
 def wal_directory(major: int) -> str:
-    """Where the write-ahead log of a major version is, on a volume of its own."""
+    """Directory of a major version's write-ahead log on a separate WAL volume."""
     return f"{WAL_PATH}/pg{major}_wal"
 
 
@@ -83,6 +83,11 @@ def patroni_config(cluster: str) -> str:
 def patroni_sync(cluster: str) -> str:
     """Endpoints in which Patroni keeps the list of its synchronous members."""
     return f"{cluster}-ha-sync"
+
+
+def patroni_failover(cluster: str) -> str:
+    """Endpoints in which Patroni keeps a requested failover, until it has taken place."""
+    return f"{cluster}-ha-failover"
 
 
 def primary(cluster: str) -> str:
@@ -125,18 +130,23 @@ def restore_job(cluster: str) -> str:
     return f"{cluster}-pgbackrest-restore"
 
 
+def restore_source(cluster: str) -> str:
+    """ConfigMap or Secret with which the Job that fills a new cluster reaches the repository."""
+    return f"{restore_job(cluster)}-config"
+
+
 def move_job(cluster: str, what: str) -> str:
-    """Job that copies a volume of a former cluster; `what`: pgdata or pgbackrest-repo."""
+    """Job that copies a volume of a former cluster; `what` is `pgdata` or `pgbackrest-repo`."""
     return f"{cluster}-move-{what}-dir"
 
 
 def bootstrap_restore(cluster: str) -> str:
-    """PerconaPGRestore that mirrors how a new cluster is filled from a backup."""
+    """PerconaPGRestore that restores a backup into a new cluster (`spec.dataSource`)."""
     return f"{cluster}-bootstrap"
 
 
 def requested_restore(cluster: str, value: str) -> str:
-    """PerconaPGRestore that a value of the cluster's annotation asks for."""
+    """PerconaPGRestore for one value of the cluster's restore annotation."""
     return f"{cluster}-restore-{hashlib.sha256(value.encode()).hexdigest()[:8]}"
 
 
@@ -166,7 +176,7 @@ def cluster_ca(cluster: str) -> str:
 
 
 def custom_ca(cluster: str) -> str:
-    """Secret with a copy of the author's own certificate authority."""
+    """Secret with a copy of the user-provided certificate authority."""
     return f"{cluster}-custom-ca-cert"
 
 
@@ -181,7 +191,7 @@ def replication_certificate(cluster: str) -> str:
 
 
 def user_secret(cluster: str, user: str) -> str:
-    """Secret with the credentials of a PostgreSQL user, unless the user's entry names another."""
+    """Secret with a PostgreSQL user's credentials, unless `spec.users[].secretName` is set."""
     return f"{cluster}-pguser-{user}"
 
 
@@ -216,31 +226,31 @@ def tablespace_volume(instance: str, tablespace: str) -> str:
 
 
 def instance_of_volume(claim: str) -> str:
-    """The instance that a data volume's name was made for."""
+    """Name of the instance in the name of its data volume."""
     return claim.removesuffix("-pgdata")
 
 
 def pod(stateful_set: str) -> str:
-    """The one pod of a StatefulSet."""
+    """Pod of a StatefulSet; every StatefulSet here has one replica."""
     return f"{stateful_set}-0"
 
 
 def pod_host(stateful_set: str, cluster: str) -> str:
-    """DNS name of a StatefulSet's pod for pods of the same namespace, whatever the cluster's domain."""
+    """DNS name of a StatefulSet's pod within the namespace; independent of the cluster's DNS domain."""
     return f"{pod(stateful_set)}.{pods(cluster)}"
 
 
 def instance_names(cluster: str, set_name: str) -> Iterator[str]:
-    """Names of a set's instances, in order and without end: the same every time they are asked for.
+    """Yield the names of a set's instances, in a fixed order, up to a number beyond the need of any set.
 
-    Names that depend on nothing but cluster, set and position cannot be made twice by an operator that died
-    between two writes. The four characters look like those of the original, which draws them by lot.
+    A name depends only on cluster, set and position: an operator that crashed between two writes finds the
+    same names again and creates no duplicates. The four characters are from the same alphabet as those of
+    Percona's operator, which draws them at random.
     """
     seen: set[str] = set()
-    position = 0
-    while True:
+    # There are only 27^4 names: a search without an end could search indefinitely.
+    for position in range(10_000):
         suffix = _suffix(f"{cluster}/{set_name}/{position}")
-        position += 1
         if suffix not in seen:
             seen.add(suffix)
             yield f"{cluster}-{set_name}-{suffix}"
@@ -256,44 +266,34 @@ def _suffix(seed: str) -> str:
 
 
 def is_instance(name: str, cluster: str, set_name: str) -> bool:
-    """Tell whether an instance of this set could have the name, be it ours or one that the original drew."""
+    """Return whether `name` has the form of this set's instance names, which Percona's operator shares."""
     return re.fullmatch(f"{re.escape(f'{cluster}-{set_name}-')}[{ALPHABET}]{{4}}", name) is not None
 
 
 def backup_job(cluster: str, purpose: str, seed: str) -> str:
-    """A Job on a repository, or a backup that nobody named: the same for the same seed, such as a uid."""
+    """Name of a repository Job or of a backup; the same seed, such as a uid, gives the same name."""
     return f"{cluster}-{purpose}-{_suffix(seed)}"
 
 
-def service_names(service: str, namespace: str, domain: str) -> list[str]:
-    """The four forms in which a Service can be asked for, the longest first."""
-    return [
-        f"{service}.{namespace}.svc.{domain}",
-        f"{service}.{namespace}.svc",
-        f"{service}.{namespace}",
-        service,
-    ]
-
-
-def check(cluster: str, set_names: list[str]) -> None:
-    """Raise InvalidSpec where a name derived from these would be none, or too long, for Kubernetes."""
+def check_names(cluster: str, set_names: list[str]) -> None:
+    """Raise InvalidSpec if Kubernetes would refuse a name that is derived from the cluster or a set."""
     if not _SERVICE_NAME.fullmatch(cluster):
         raise InvalidSpec(
-            f"the name {cluster!r} cannot begin the name of a Service: use lower-case letters, digits and "
-            "'-', with a letter first",
+            f"the cluster name {cluster!r} is not valid: it is the prefix of Service names; use lower-case "
+            "letters, digits and '-', and begin with a letter",
             reason="InvalidName",
         )
     if len(cluster) > CLUSTER_MAX:
         raise InvalidSpec(
-            f"the name {cluster!r} is too long: names derived from it, such as {repo_host(cluster)!r}, "
-            f"would be too long for Kubernetes; use at most {CLUSTER_MAX} characters",
+            f"the cluster name {cluster!r} is too long: derived names such as {repo_host(cluster)!r} would "
+            f"exceed the limit of Kubernetes; use at most {CLUSTER_MAX} characters",
             reason="NameTooLong",
         )
     for set_name in set_names:
         if len(cluster) + len(set_name) > CLUSTER_AND_SET_MAX:
             raise InvalidSpec(
-                f"the names of the cluster ({cluster!r}) and of the instance set ({set_name!r}) are together "
-                f"{len(cluster) + len(set_name)} characters long; at most {CLUSTER_AND_SET_MAX} leave room "
-                "for the names of the instances",
+                f"the cluster name {cluster!r} and the instance set name {set_name!r} have "
+                f"{len(cluster) + len(set_name)} characters together; instance names consist of both, so use "
+                f"at most {CLUSTER_AND_SET_MAX} characters together",
                 reason="NameTooLong",
             )

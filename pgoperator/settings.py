@@ -1,4 +1,4 @@
-"""The process's settings, read once from environment variables.
+"""Settings of the operator's process, read once from environment variables.
 
 Variables keep the names and meanings of Percona Operator v2 (PGO_…, WATCH_NAMESPACE, RELATED_IMAGE_…). Empty
 means unset, as charts render it. DISABLE_TELEMETRY, PERCONA_VS_FALLBACK_URI and PPROF_BIND_ADDRESS are
@@ -16,18 +16,23 @@ from pgoperator.errors import OperatorError
 T = TypeVar("T")
 
 SERVICE_ACCOUNT_DIR = "/var/run/secrets/kubernetes.io/serviceaccount"
-# The original's name: while both operators are installed, only one of them acts.
+# The name that Percona's operator uses: while both operators are installed, only one of them acts.
 LEASE_NAME = "08db3feb.percona.com"
-FEATURES = {
+INSTANCE_SIDECARS, PGBACKREST_SIDECARS = "InstanceSidecars", "PGBackrestSidecars"
+PGBOUNCER_SIDECARS, PRIVILEGED_PODS = "PGBouncerSidecars", "PrivilegedPods"
+EFFECTIVE = (INSTANCE_SIDECARS, PGBACKREST_SIDECARS, PGBOUNCER_SIDECARS, PRIVILEGED_PODS)
+"""Gates that the operator follows."""
+FEATURES = {  # what the operator does; no gate changes it but those in EFFECTIVE
     "AppendCustomQueries": False,
     "AutoCreateUserSchema": True,
     "AutoGrowVolumes": False,
     "BackupSnapshots": False,
     "BridgeIdentifiers": False,
-    "InstanceSidecars": True,
-    "PGBackrestSidecars": True,
-    "PGBouncerSidecars": True,
+    INSTANCE_SIDECARS: True,
+    PGBACKREST_SIDECARS: True,
+    PGBOUNCER_SIDECARS: True,
     "PGUpgradeCPUConcurrency": False,
+    PRIVILEGED_PODS: False,
     "TablespaceVolumes": True,
     "VolumeSnapshots": False,
 }
@@ -42,7 +47,7 @@ _IMAGE = re.compile(r"RELATED_IMAGE_([A-Z]+)(?:_(\d+))?")
 
 
 class BadSetting(OperatorError):  # noqa: N818 - the name states the fact
-    """An environment variable cannot be understood; the message names it, its value and what is wanted."""
+    """An environment variable has an invalid value; the message names variable, value and expected form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,24 +63,30 @@ class LeaseSettings:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a person can set about the operator's process."""
+    """Settings of the operator's process."""
 
     namespaces: tuple[str, ...] = ()  # watched; empty = all
-    operator_namespace: str = "default"  # where the Lease lives
+    operator_namespace: str = "default"  # namespace of the Lease
     cluster_domain: str = "cluster.local"
-    workers: int = 10
+    workers: int = 32
     log_level: str = "INFO"
     structured: bool = True  # JSON lines; False = text for a terminal
     lease: LeaseSettings = field(default_factory=LeaseSettings)
     metrics_port: int = 8080  # 0 = any free port
-    metrics_cert_dir: str = ""  # tls.crt and tls.key: metrics over TLS, for whom the API server allows it
+    metrics_cert_dir: str = ""  # tls.crt and tls.key: metrics over TLS, for authorized clients
     health_port: int = 8081
     service_account_dir: str = SERVICE_ACCOUNT_DIR
     images: Mapping[tuple[str, int], str] = field(default_factory=dict)  # (component, major or 0) -> image
     features: Mapping[str, bool] = field(default_factory=lambda: dict(FEATURES))
 
+    def unused_features(self) -> list[str]:
+        """Name the gates that ask for something that the operator does not do."""
+        return [
+            name for name, on in self.features.items() if name not in EFFECTIVE and on is not FEATURES[name]
+        ]
+
     def related_image(self, component: str, major: int | None = None) -> str | None:
-        """Return the image set for `component` ("postgres", "pgbouncer", "pgbackrest"), None if none is.
+        """Return the image for `component` ("postgres", "pgbouncer", "pgbackrest"), None without a setting.
 
         PostgreSQL images go by major version: related_image("postgres", 17) reads RELATED_IMAGE_POSTGRES_17.
         """
@@ -83,7 +94,7 @@ class Settings:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> "Settings":
-        """Read the settings; BadSetting for the first variable that makes no sense."""
+        """Read the settings; BadSetting for the first invalid variable."""
         read = _Reader(environ)
         account = environ.get("PGO_SERVICE_ACCOUNT_DIR") or SERVICE_ACCOUNT_DIR
         return cls(
@@ -94,7 +105,7 @@ class Settings:
                 ("OPERATOR_NAMESPACE", "PGO_NAMESPACE"), _name, _own_namespace(account)
             ),
             cluster_domain=read.one("PGO_CLUSTER_DOMAIN", _subdomain, "cluster.local"),
-            workers=read.one("PGO_WORKERS", _positive, 10),
+            workers=read.one("PGO_WORKERS", _positive, 32),
             log_level=read.one("LOG_LEVEL", _level, "INFO"),
             structured=read.one("LOG_STRUCTURED", _boolean, default=True),
             lease=_lease(read),
@@ -108,7 +119,7 @@ class Settings:
 
 
 class _Reader:
-    """Variables with a parser each; the parser raises ValueError with what it wanted."""
+    """Reads variables with a parser for each; the parser raises ValueError with the expected form."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
@@ -145,7 +156,7 @@ def _lease(read: _Reader) -> LeaseSettings:
             f"{lease.renew_deadline:g}s, and that longer than {prefix}RETRY_PERIOD={lease.retry_period:g}s"
         )
     if lease.duration < 1:
-        raise BadSetting(f"{prefix}LEASE_DURATION={lease.duration:g}s: wanted at least 1s")
+        raise BadSetting(f"{prefix}LEASE_DURATION={lease.duration:g}s: expected at least 1s")
     return lease
 
 
@@ -155,7 +166,7 @@ def _images(environ: Mapping[str, str]) -> dict[tuple[str, int], str]:
         match = _IMAGE.fullmatch(variable)
         if match and image.strip():
             if any(character.isspace() for character in image.strip()):
-                raise BadSetting(f"{variable}={image!r}: wanted one image reference without spaces")
+                raise BadSetting(f"{variable}={image!r}: expected one image reference without spaces")
             found[match[1].lower(), int(match[2] or 0)] = image.strip()
     return found
 
@@ -179,26 +190,26 @@ def _boolean(text: str) -> bool:
         "no": False,
     }
     if text.lower() not in words:
-        raise ValueError("wanted true or false")
+        raise ValueError("expected true or false")
     return words[text.lower()]
 
 
 def _positive(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 1000:  # noqa: PLR2004
-        raise ValueError("wanted a whole number from 1 to 1000")
+        raise ValueError("expected a whole number from 1 to 1000")
     return int(text)
 
 
 def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65535:  # noqa: PLR2004
-        raise ValueError("wanted a port from 0 to 65535")
+        raise ValueError("expected a port from 0 to 65535")
     return int(text)
 
 
 def _duration(text: str) -> float:
-    """Seconds from "15s", "1m30s", "500ms" or a bare number of seconds, as the original takes them."""
+    """Seconds from "15s", "1m30s", "500ms" or a number of seconds, as Percona's operator accepts them."""
     if not _DURATION.fullmatch(text):
-        raise ValueError('wanted a duration like "15s" or "1m30s"')
+        raise ValueError('expected a duration like "15s" or "1m30s"')
     parts = _PART.findall(text)
     return sum(float(number) * _SECONDS[unit] for number, unit in parts) if parts else float(text)
 
@@ -206,19 +217,19 @@ def _duration(text: str) -> float:
 def _level(text: str) -> str:
     level = {"WARN": "WARNING", "TRACE": "DEBUG", "FATAL": "ERROR"}.get(text.upper(), text.upper())
     if level not in LEVELS:
-        raise ValueError(f"wanted one of {', '.join(LEVELS)}")
+        raise ValueError(f"expected one of {', '.join(LEVELS)}")
     return level
 
 
 def _name(text: str) -> str:
     if not _NAME.fullmatch(text):
-        raise ValueError("wanted the name of a namespace")
+        raise ValueError("expected the name of a namespace")
     return text
 
 
 def _subdomain(text: str) -> str:
     if not _SUBDOMAIN.fullmatch(text):
-        raise ValueError("wanted lower-case letters, digits, '-' and '.'")
+        raise ValueError("expected lower-case letters, digits, '-' and '.'")
     return text
 
 

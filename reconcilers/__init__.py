@@ -1,4 +1,8 @@
-"""What one PostgreSQL cluster needs: a folder per kind we own, a module per resource it needs."""
+"""The reconcilers: a package for each kind of custom resource, and modules that they share.
+
+`pgcluster` reconciles clusters, `pgbackup` backups, `pgrestore` restores; `files` holds the scripts that run
+in pods, `jobs` reads Jobs. They import `pgoperator`, never the other way round. Start with `pgcluster`.
+"""
 
 from pgoperator.kube import kinds
 from pgoperator.runtime.controller import Controller
@@ -21,7 +25,7 @@ def controllers(settings: Settings) -> tuple[Controller, ...]:
             name="perconapgcluster",
             kind=kinds.PG_CLUSTER,
             reconcile=clusters.reconcile,
-            watches=cluster_watches(clusters.memories),
+            watches=cluster_watches(clusters.caches),
             workers=settings.workers,
         ),
         Controller(

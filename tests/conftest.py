@@ -1,4 +1,4 @@
-"""Options of our own."""
+"""Command line options of these tests."""
 
 import pytest
 

@@ -1,11 +1,11 @@
 # ruff: noqa: T201 - a report
-"""How much memory the operator takes: idle, and with the objects of many clusters in its store.
+"""Measure the operator's memory: idle, and with the objects of many clusters in its store.
 
     python -m tests.memory [CLUSTERS]
 
-Starts an API server without nodes, fills it with what a cluster of three instances, three pgBouncers and a
-repository host owns, and runs an operator process in it as a pod would (service account, every watch of the
-real one, passes that read everything). Prints the resident set before and after. Not a test: nothing is
+Starts an API server without nodes, fills it with the objects of clusters of three instances, three pgBouncers
+and a repository host, and runs an operator process as a pod would (service account, every watch of the real
+operator, passes that read everything). Prints the resident set before and after. Not a test: nothing is
 asserted.
 """
 
@@ -44,7 +44,7 @@ MIB = 1024
 
 
 def main() -> None:
-    """Measure, print."""
+    """Measure and print."""
     if sys.argv[1:2] == ["operator"]:
         asyncio.run(operator())
         return
@@ -67,7 +67,7 @@ def main() -> None:
 def measure(what: str, environ: dict[str, str], clusters: int | None) -> int:
     """Run an operator until it has seen every cluster; return and print its resident KiB.
 
-    `clusters` None = the product itself, otherwise the one below that tells whether it has seen them all.
+    `clusters` None runs the product itself, otherwise the operator below, which reports when it has seen all.
     """
     command = ["pgoperator", "run"] if clusters is None else ["tests.memory", "operator"]
     with subprocess.Popen(
@@ -91,7 +91,7 @@ def measure(what: str, environ: dict[str, str], clusters: int | None) -> int:
 
 
 async def operator() -> None:
-    """Run as `pgoperator run` does, with passes that read what they own."""
+    """Run as `pgoperator run` does, with passes that read the cluster's objects."""
     import cryptography.x509  # noqa: F401 - what the real reconcilers import
 
     import pgoperator.api  # noqa: F401
@@ -120,7 +120,7 @@ async def operator() -> None:
 
 
 async def prepare(kubeconfig: str, folder: Path) -> dict[str, str]:
-    """Make a service account and return the environment of a pod that has it."""
+    """Create a service account and return the environment of a pod that uses it."""
     access = await from_kubeconfig(kubeconfig)
     client = Client(access)
     rbac = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"}
@@ -137,8 +137,8 @@ async def prepare(kubeconfig: str, folder: Path) -> dict[str, str]:
         (accounts + "/operator/token", {"spec": {"expirationSeconds": 7200}}),
     ):
         answer = await client.transport.json(Request("POST", path, "POST", body=json.dumps(body).encode()))
-    for path in Path("manifests/crds").glob("*.yaml"):  # noqa: ASYNC240
-        crd = yaml.safe_load(path.read_text())
+    for file in Path("manifests/crds").glob("*.yaml"):  # noqa: ASYNC240
+        crd = yaml.safe_load(file.read_text())
         plural = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
         await client.transport.json(Request("POST", plural, "POST", body=json.dumps(crd).encode()))
     await client.close()
@@ -176,7 +176,7 @@ async def fill(kubeconfig: str, clusters: range) -> None:
 
 
 def objects(cluster: str) -> Iterator[Manifest]:
-    """What one cluster owns, in number and size (compare objects.md §1)."""
+    """Return the objects of one cluster, with realistic numbers and sizes."""
     pem = {"tls.crt": "A" * 1600, "tls.key": "A" * 400, "ca.crt": "A" * 1200}
     yield make(cluster, kinds.CONFIG_MAP, "", data={"spec": "x" * 6000})  # stands for the custom resource
     for part, size in (
@@ -209,8 +209,8 @@ def objects(cluster: str) -> Iterator[Manifest]:
         labelled = {"matchLabels": {labels.CLUSTER: cluster, "p": part}}
         spec = {"selector": labelled, "serviceName": "s", "template": template(cluster, part)}
         yield make(cluster, kinds.STATEFUL_SET, "-" + part, spec=spec)
-        size = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
-        yield make(cluster, kinds.PVC, "-" + part, spec=size)
+        claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+        yield make(cluster, kinds.PVC, "-" + part, spec=claim)
     labelled = {"matchLabels": {labels.CLUSTER: cluster, "p": "b"}}
     yield make(cluster, kinds.DEPLOYMENT, "", spec={"selector": labelled, "template": template(cluster, "b")})
     for part in ("i1", "i2", "i3", "repo", "b1", "b2", "b3"):

@@ -1,6 +1,7 @@
 """The custom resources as pydantic models: PGCluster, PGBackup, PGRestore, PGUpgrade.
 
-`PGCluster.parse(manifest)` reads an object of the API server, `status.to_manifest()` writes one back.
+`PGCluster.parse(manifest)` converts an object of the API server, `status.to_manifest()` converts a model
+back.
 """
 
 from pgoperator.api.base import CR_VERSION, GROUP, VERSION, Condition, Manifest, ObjectMeta, Resource

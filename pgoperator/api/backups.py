@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
+from pgoperator import limits
 from pgoperator.api import core
 from pgoperator.api.base import (
     MAP_BY_NAME,
@@ -70,7 +71,9 @@ class ManualBackup(Environment):
     """The backup to take on demand; a PerconaPGBackup is the better way to ask for one."""
 
     repo_name: RepoName = Field(description="Repository that receives the backup.")
-    options: tuple[str, ...] = Field(default_factory=tuple, description="Options for `pgbackrest backup`.")
+    options: tuple[str, ...] = Field(
+        default_factory=tuple, max_length=limits.OPTIONS, description="Options for `pgbackrest backup`."
+    )
     initial_delay_seconds: Int64 | None = Field(
         default=None, description="Seconds to wait before the first backup."
     )
@@ -89,7 +92,9 @@ class InPlaceRestore(Placement, Environment):
     cluster_namespace: str | None = Field(
         default=None, description="Namespace of that cluster; this one if empty."
     )
-    options: tuple[str, ...] = Field(default_factory=tuple, description="Options for `pgbackrest restore`.")
+    options: tuple[str, ...] = Field(
+        default_factory=tuple, max_length=limits.OPTIONS, description="Options for `pgbackrest restore`."
+    )
     resources: core.ResourceRequirements | None = Field(
         default=None, description="CPU and memory for the restore."
     )
@@ -191,7 +196,7 @@ class Backups(ApiModel):
 
     @property
     def repos(self) -> tuple[Repository, ...]:
-        """The repositories in use, ordered by number: none while backups are off."""
+        """The repositories in use, ordered by number; empty while backups are disabled."""
         if not self.enabled:
             return ()
         return tuple(sorted(self.pgbackrest.repos, key=lambda repo: repo.number))

@@ -1,9 +1,10 @@
 """PerconaPGCluster: a PostgreSQL cluster and everything around it."""
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Self
 
 from pydantic import ConfigDict, Field
 
+from pgoperator import limits
 from pgoperator.api import core
 from pgoperator.api.backups import Backups
 from pgoperator.api.base import (
@@ -13,6 +14,7 @@ from pgoperator.api.base import (
     ApiModel,
     Column,
     IntOrString,
+    Manifest,
     Port,
     PullPolicy,
     RepoName,
@@ -133,10 +135,11 @@ class PGClusterSpec(Described):
         default_factory=Expose, description="How the Service of the replicas is exposed."
     )
     instances: Annotated[tuple[InstanceSet, ...], MAP_BY_NAME] = Field(
-        min_length=1, description="Sets of PostgreSQL instances."
+        min_length=1, max_length=limits.SETS, description="Sets of PostgreSQL instances."
     )
     users: Annotated[tuple[User, ...], MAP_BY_NAME] | None = Field(
         default=None,
+        max_length=limits.USERS,
         description="Users and their databases; when absent, one user and one database named as the cluster.",
     )
     database_init_sql: KeyReference | None = Field(
@@ -163,16 +166,16 @@ class PGClusterSpec(Described):
     )
 
     def instance_sets(self) -> tuple[InstanceSet, ...]:
-        """Give the sets, each with a name: one without gets its position as two digits."""
+        """Return the instance sets; a set without a name is named by its position, as two digits."""
         return tuple(
-            one if one.name else one.model_copy(update={"name": f"{position:02d}"})
-            for position, one in enumerate(self.instances)
+            instance_set if instance_set.name else instance_set.model_copy(update={"name": f"{position:02d}"})
+            for position, instance_set in enumerate(self.instances)
         )
 
     @property
     def replicas(self) -> int:
-        """How many PostgreSQL instances are wanted, over all sets."""
-        return sum(one.replicas for one in self.instances)
+        """Desired number of PostgreSQL instances in all sets."""
+        return sum(instance_set.replicas for instance_set in self.instances)
 
     @property
     def pg_bouncer(self) -> PgBouncer | None:
@@ -182,7 +185,7 @@ class PGClusterSpec(Described):
         return self.proxy.pg_bouncer
 
     def enabled_extensions(self) -> frozenset[str]:
-        """Name the extensions to install, with the operator's defaults."""
+        """Return the enabled extensions (fields of `spec.extensions`), including the defaults."""
         pmm = self.pmm
         return self.extensions.enabled(pmm.query_source if pmm is not None and pmm.enabled else None)
 
@@ -200,8 +203,19 @@ class PGCluster(Resource):
             Column("Postgres", ".status.postgres.ready", "integer"),
             Column("PGBouncer", ".status.pgbouncer.ready", "integer"),
             AGE,
+            Column("Version", ".status.postgres.version", "integer", wide=True),
+            Column("Message", '.status.conditions[?(@.type=="Ready")].message', wide=True),
         ),
     )
 
     spec: PGClusterSpec = Field(description="What the cluster should be.")
     status: PGClusterStatus = Field(default_factory=PGClusterStatus, description="What the operator reports.")
+
+    @classmethod
+    def parse(cls, manifest: Manifest) -> Self:
+        """Convert an object of the API server; InvalidSpec also for more than the definition can refuse."""
+        cluster = super().parse(manifest)
+        limits.check_total("spec.instances", "instances", cluster.spec.replicas, limits.INSTANCES)
+        databases = sum(len(user.databases) for user in cluster.spec.users or ())
+        limits.check_total("spec.users", "databases", databases, limits.GRANTS)
+        return cluster

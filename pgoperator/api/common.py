@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from pgoperator import limits
 from pgoperator.api import core
 from pgoperator.api.base import ATOMIC, ApiModel, Int32, StringMap
 
@@ -67,13 +68,18 @@ class Sidecars(ApiModel):
     """Containers of the user beside those of the operator."""
 
     sidecars: tuple[core.Container, ...] = Field(
-        default_factory=tuple, description="Containers to run beside the operator's in each pod."
+        default_factory=tuple,
+        max_length=limits.CONTAINERS,
+        description="Containers to run beside the operator's in each pod.",
     )
     sidecar_volumes: tuple[core.Volume, ...] = Field(
-        default_factory=tuple, description="Volumes that the sidecars mount."
+        default_factory=tuple, max_length=limits.VOLUMES, description="Volumes that the sidecars mount."
     )
     sidecar_pvcs: tuple[SidecarClaim, ...] = Field(
-        default_factory=tuple, alias="sidecarPVCs", description="Volume claims to create for the sidecars."
+        default_factory=tuple,
+        max_length=limits.VOLUMES,
+        alias="sidecarPVCs",
+        description="Volume claims to create for the sidecars.",
     )
 
 

@@ -1,6 +1,6 @@
-"""Types of Kubernetes itself inside our resources: plain manifests in Python, full schemas in the CRD.
+"""Embedded Kubernetes types: plain manifests in Python, full schemas in the CRD.
 
-The schemas are in `core_types.json`, which only the generator of the CRDs reads.
+The schemas are in `core_types.json`; only the CRD generator reads them.
 """
 
 from typing import Annotated, Any
@@ -8,17 +8,17 @@ from typing import Annotated, Any
 from pgoperator.api.base import Schema
 
 CORE_TYPE = "x-core-type"
-"""Keyword by which a field names the Kubernetes type that it holds."""
+"""Schema keyword with the Kubernetes type of a field."""
 
 PREFIX = "io.k8s.api.core.v1."
-"""How the OpenAPI document of Kubernetes starts the names of these types."""
+"""Prefix of these types in the OpenAPI document of Kubernetes."""
 
 ROOTS: list[str] = []
-"""Short names of the types that are in use, for the import of their schemas."""
+"""Short names of the types in use; `import_core_types` imports their schemas."""
 
 
 def core(name: str) -> Schema:
-    """Mark a manifest as a Kubernetes type, for the generator of the CRDs."""
+    """Mark a manifest field as a Kubernetes type, for the CRD generator."""
     ROOTS.append(name)
     return Schema({CORE_TYPE: PREFIX + name})
 

@@ -1,8 +1,8 @@
-"""CustomResourceDefinitions from the models: `crd(PGCluster)` gives the manifest.
+"""Generates CustomResourceDefinitions from the models: `crd(PGCluster)` returns the manifest.
 
-Pydantic writes JSON Schema; the API server wants a structural schema. The walk here inlines references,
-takes the null branch off optional fields, puts the schemas of Kubernetes' own types in place, and raises
-on everything that it does not know, so that nothing is lost without a word.
+Pydantic generates JSON Schema, but the API server requires a structural schema. The conversion inlines
+references, removes the null branch of optional fields, inserts the schemas of Kubernetes types, and raises
+ValueError for an unknown keyword, so that nothing is lost silently.
 """
 
 import json
@@ -39,7 +39,7 @@ _KEPT = frozenset(
 )
 _REQUIRED = "x-required"
 _DROPPED = frozenset({"title", "required", _REQUIRED})
-"""Words that mean nothing to the API server, and those that `_properties` reads."""
+"""Keywords that the API server does not use, and those that `_properties` handles."""
 _INT_OR_STRING = "x-kubernetes-int-or-string"
 _LIST_TYPE = "x-kubernetes-list-type"
 
@@ -57,7 +57,9 @@ def crd(kind: type[Resource]) -> Manifest:
     }
     if names.columns:
         version["additionalPrinterColumns"] = [
-            {"name": column.name, "type": column.type, "jsonPath": column.path} for column in names.columns
+            {"name": column.name, "type": column.type, "jsonPath": column.path}
+            | ({"priority": 1} if column.wide else {})
+            for column in names.columns
         ]
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
@@ -82,7 +84,7 @@ def crd(kind: type[Resource]) -> Manifest:
 
 
 def schema(kind: type[Resource], *, expand: bool = True) -> Manifest:
-    """Build the structural schema of a kind; without `expand`, types of Kubernetes stay as their names."""
+    """Build the structural schema of a kind; without `expand`, Kubernetes types stay references."""
     document = kind.model_json_schema()
     walk = Structural(document.get("$defs", {}), expand=expand)
     parts = document["properties"]
@@ -102,13 +104,13 @@ def schema(kind: type[Resource], *, expand: bool = True) -> Manifest:
 
 @cache
 def core_types() -> dict[str, Manifest]:
-    """Read the schemas of Kubernetes' own types."""
+    """Read the schemas of the Kubernetes types."""
     types: dict[str, Manifest] = json.loads(Path(__file__).with_name("core_types.json").read_text())
     return types
 
 
 class Structural:
-    """One walk over a document of pydantic."""
+    """Converts one schema document of pydantic to structural schemas."""
 
     def __init__(self, definitions: dict[str, Manifest], *, expand: bool) -> None:
         self._definitions = definitions
@@ -121,14 +123,14 @@ class Structural:
         }
 
     def convert(self, node: Manifest, where: str) -> Manifest:
-        """Give the structural form of a node; `where` is its path, for errors."""
+        """Return the structural form of a node; `where`: its path, for errors."""
         result: Manifest = {}
         for key, value in node.items():
             result |= self._keyword(key, value, node, where)
         return result
 
     def _keyword(self, key: str, value: Any, node: Manifest, where: str) -> Manifest:
-        """Convert one keyword, together with those that only make sense beside it."""
+        """Convert one keyword together with the keywords that depend on it."""
         if key == "$ref":
             return self.convert(self._definitions[value.rsplit("/", 1)[-1]], where)
         if key == CORE_TYPE:
@@ -142,14 +144,14 @@ class Structural:
         return _plain(key, value, where)
 
     def _optional(self, branches: list[Manifest], _: Manifest, where: str) -> Manifest:
-        """Take the one branch beside null."""
+        """Convert the only branch that is not null."""
         real = [branch for branch in branches if branch.get("type") != "null"]
         if len(real) != 1:
             raise ValueError(f"{where}: a choice between {len(real)} forms is not structural")
         return self.convert(real[0], where)
 
     def _properties(self, properties: dict[str, Manifest], node: Manifest, where: str) -> Manifest:
-        """Convert the fields of an object, and say which are required."""
+        """Convert the fields of an object and the list of required fields."""
         required = set(node.get("required", ()))
         required |= {name for name, child in properties.items() if child.get(_REQUIRED)}
         return {
@@ -160,7 +162,7 @@ class Structural:
         }
 
     def _additional(self, value: Manifest | bool, node: Manifest, where: str) -> Manifest:
-        """Convert a map; one of anything becomes a free-form object."""
+        """Convert a map; a map with arbitrary values becomes a free-form object."""
         if CORE_TYPE in node or value is False:
             return {}
         if value is True:
@@ -168,7 +170,7 @@ class Structural:
         return {"additionalProperties": self.convert(value, f"{where}{{}}")}
 
     def _items(self, value: Manifest, node: Manifest, where: str) -> Manifest:
-        """Convert what a list holds; what a class says about itself is not repeated for its list."""
+        """Convert the items of a list, without the description of their class."""
         item = self.convert(value, f"{where}[]")
         item.pop("description", None)
         if node.get(_LIST_TYPE) != "map":
@@ -176,14 +178,14 @@ class Structural:
         return {"items": item}
 
     def _core(self, name: str) -> Manifest:
-        """Put the schema of a Kubernetes type in place of its name."""
+        """Replace a reference to a Kubernetes type by its schema."""
         if not self._expand:
             return {CORE_TYPE: name}
         return _inline(core_types()[name])
 
 
 def _inline(node: Manifest) -> Manifest:
-    """Resolve the names in a schema of a Kubernetes type."""
+    """Resolve the references in the schema of a Kubernetes type."""
     if CORE_TYPE in node:
         return _inline(core_types()[node[CORE_TYPE]])
     result = _children(node, _inline)
@@ -193,13 +195,13 @@ def _inline(node: Manifest) -> Manifest:
 
 
 def _without_map_types(node: Manifest) -> Manifest:
-    """Leave out who may own which part of a map, inside a list that has one owner anyway."""
+    """Remove map types inside an atomic list: it has only one owner."""
     kept = {key: value for key, value in node.items() if key != "x-kubernetes-map-type"}
     return _children(kept, _without_map_types)
 
 
 def _children(node: Manifest, convert: Callable[[Manifest], Manifest]) -> Manifest:
-    """Copy a schema and convert the schemas in it."""
+    """Copy a schema and convert its nested schemas."""
     result = dict(node)
     for key in ("items", "additionalProperties"):
         if key in node:
@@ -210,20 +212,20 @@ def _children(node: Manifest, convert: Callable[[Manifest], Manifest]) -> Manife
 
 
 def _plain(key: str, value: Any, where: str) -> Manifest:
-    """Take a keyword over, or leave it away, if it is one of those for which that is right."""
+    """Keep or drop a known keyword; ValueError for an unknown one."""
     if key in _KEPT:
         return {key: value}
     if key == "const":
         return {"enum": [value]}
     if key in _DROPPED:
         return {}
-    raise ValueError(f"{where}: no rule for the keyword {key}")
+    raise ValueError(f"{where}: unknown keyword {key}")
 
 
 def _default(value: Any, where: str) -> Manifest:
-    """Keep a default that the API server shall write; null only says that a field may be absent."""
+    """Keep a default that the API server should set; null only means that the field is optional."""
     if value is None:
         return {}
     if isinstance(value, bool | int | str):
         return {"default": value}
-    raise ValueError(f"{where}: write the default {value!r} as default_factory, the CRD shall not have it")
+    raise ValueError(f"{where}: the default {value!r} cannot be in the CRD; use default_factory")

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
+from pgoperator import limits
 from pgoperator.api.base import ApiModel, cel
 from pgoperator.api.common import KeyReference, Projection
 
@@ -132,11 +133,13 @@ class Extensions(ApiModel):
         default=None, description="Where archives of custom extensions are."
     )
     custom: tuple[CustomExtension, ...] = Field(
-        default_factory=tuple, description="Extensions to install from archives."
+        default_factory=tuple,
+        max_length=limits.EXTENSIONS,
+        description="Extensions to install from archives.",
     )
 
     def enabled(self, query_source: str | None) -> frozenset[str]:
-        """Name the extensions to install; `query_source` is PMM's, or None while PMM is off."""
+        """Return the enabled extensions; `query_source`: that of PMM, None without PMM."""
         defaults = {
             "pg_stat_monitor": query_source == "pgstatmonitor",
             "pg_stat_statements": query_source == "pgstatstatements",
@@ -145,7 +148,7 @@ class Extensions(ApiModel):
         return frozenset(name for name in SWITCHES if self._switch(name, default=defaults.get(name, False)))
 
     def _switch(self, name: str, *, default: bool) -> bool:
-        """Give the value of one switch: the deprecated form first, then the new one, then the default."""
+        """Return the value of one field: the deprecated form wins over the new one, then the default."""
         for value in (getattr(self.builtin, name, None), getattr(self, name).enabled):
             if value is not None:
                 return bool(value)
@@ -161,4 +164,4 @@ SWITCHES = (
     "pg_cron",
     "set_user",
 )
-"""Extensions that an image may bring and a field turns on."""
+"""Fields of `spec.extensions` that enable an extension of the image."""

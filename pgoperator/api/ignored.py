@@ -1,8 +1,8 @@
-"""Fields that a cluster may set although the operator does not act on them yet.
+"""Fields of a PerconaPGCluster that are accepted but have no effect yet.
 
-The resource accepts everything that the original accepts. What is accepted and not acted on is said: here,
-in the reference pages, and in the condition `FieldsIgnored` of a cluster that sets such a field. What is
-about something that does not exist here is in the reference pages only: nobody waits for it.
+The resource accepts every field of Percona's operator. `IGNORED` lists fields that are not implemented; they
+are documented in the reference, and the condition `FieldsIgnored` names those that a cluster sets. Fields
+about objects that do not exist here (`WITHOUT_OBJECT`) are only documented, because no user waits for them.
 """
 
 from collections.abc import Iterator
@@ -25,22 +25,17 @@ IGNORED: tuple[str, ...] = (
     "spec.standby",
     "spec.tls.issuerConf",
 )
-"""Paths as in the API; `[]` stands for each item of a list, and a path covers all that is below it."""
+"""API paths; `[]` matches each item of a list, and a path includes all fields below it."""
 
 _NO_INIT = "No container prepares files: scripts come from a ConfigMap."
-_AS_JOBS = "The Job of a restore has the settings in `jobs`."
 _OWN = "A restore in place is of the cluster's own backups: one of another's is not begun."
 WITHOUT_OBJECT: dict[str, str] = {
     "spec.backups.pgbackrest.initContainer": _NO_INIT,
     "spec.backups.pgbackrest.manual.initialDelaySeconds": "A backup waits until the archive is ready.",
     "spec.backups.pgbackrest.repoHost.sshConfigMap": "Deprecated: nothing speaks SSH.",
     "spec.backups.pgbackrest.repoHost.sshSecret": "Deprecated: nothing speaks SSH.",
-    "spec.backups.pgbackrest.restore.affinity": _AS_JOBS,
     "spec.backups.pgbackrest.restore.clusterName": _OWN,
     "spec.backups.pgbackrest.restore.clusterNamespace": _OWN,
-    "spec.backups.pgbackrest.restore.priorityClassName": _AS_JOBS,
-    "spec.backups.pgbackrest.restore.resources": _AS_JOBS,
-    "spec.backups.pgbackrest.restore.tolerations": _AS_JOBS,
     "spec.backups.pgbackrest.sidecars": "Deprecated form of `containers`, for a crVersion below 2.4.",
     "spec.initContainer": _NO_INIT,
     "spec.instances[].containers": "No container copies certificates: each reads its own.",
@@ -48,22 +43,22 @@ WITHOUT_OBJECT: dict[str, str] = {
     "spec.pmm.runtimeClassName": "A RuntimeClass is of a whole pod, and the client is one container.",
     "spec.proxy.pgBouncer.containers": "No container waits for changed files: the one with pgBouncer does.",
 }
-"""Paths that lack nothing: the object that they are about does not exist here, and why."""
+"""Paths about objects that do not exist with this operator -> reason for the reference."""
 
 
 def ignored_fields(manifest: Manifest) -> list[str]:
-    """Name the fields that a PerconaPGCluster sets and the operator does not act on."""
+    """Return the paths of the ignored fields that a PerconaPGCluster sets; InvalidSpec as in `parse`."""
     cluster = PGCluster.parse(manifest)
     return [path for pattern in IGNORED for path in _set_paths(cluster, pattern.split("."), "")]
 
 
 def _set_paths(model: Any, steps: list[str], path: str) -> Iterator[str]:
-    """Follow the steps of a pattern through the model, and give the paths that end at a set value."""
+    """Yield the paths in the model that match a pattern and have a value."""
     step, *rest = steps
     name = step.removesuffix("[]")
     field, value = _field(model, name)
     here = f"{path}.{name}".removeprefix(".")
-    if not _says_something(value, model, field):
+    if not _is_set(value, model, field):
         return
     if not rest:
         yield here
@@ -76,15 +71,15 @@ def _set_paths(model: Any, steps: list[str], path: str) -> Iterator[str]:
 
 
 def _field(model: BaseModel, name: str) -> tuple[str, Any]:
-    """Find a field of a model by its name in the API."""
+    """Return attribute name and value of a field by its API name; KeyError if it does not exist."""
     for attribute, info in type(model).model_fields.items():
         if (info.alias or attribute) == name:
             return attribute, getattr(model, attribute)
     raise KeyError(f"{type(model).__name__} has no field {name}")
 
 
-def _says_something(value: Any, model: BaseModel, field: str) -> bool:
-    """Whether a value differs from what holds anyway: absent, empty, off, or the default."""
+def _is_set(value: Any, model: BaseModel, field: str) -> bool:
+    """Return whether a value is neither absent, empty, disabled nor equal to the default."""
     if value in (None, False, "", (), {}):
         return False
     if isinstance(value, BaseModel) and getattr(value, "enabled", None) is False:

@@ -1,12 +1,11 @@
-"""Writes `core_types.json`: the schemas of the Kubernetes types that our custom resources embed.
+"""Writes `core_types.json`: the schemas of the Kubernetes types in the custom resources.
 
 The source is the OpenAPI document in the Go module of Kubernetes; run
 `python -m pgoperator.api.import_core_types` after a change of KUBERNETES or of `core.py`.
 
-Descriptions are dropped (they make up nine tenths of the size), and so are defaults, because Kubernetes
-sets them itself once the part reaches a pod; the default of a key of a list stays, since the API server
-could not tell the items apart without it. The document has no enumerations, which is welcome: a value
-that a newer Kubernetes adds is accepted.
+Descriptions are dropped, because they are nine tenths of the size. Defaults are dropped, because Kubernetes
+sets them when the part reaches a pod; only defaults of list keys stay, because the API server needs them to
+distinguish the items. The document has no enumerations, so values of newer Kubernetes versions are accepted.
 """
 
 import json
@@ -23,13 +22,13 @@ KUBERNETES = "v1.34.4"
 TARGET = Path(__file__).with_name("core_types.json")
 
 INT_OR_STRING: Manifest = {"x-kubernetes-int-or-string": True}
-# What Kubernetes parses as an amount, in few letters: there are some hundred copies in a CRD.
+# The pattern of a quantity; it is short, because a CRD has some hundred copies.
 QUANTITY = r"^[+-]?(\d+\.?\d*|\.\d+)([KMGTPE]i?|[numk]|[eE][+-]?\d+)?$"
 REPLACED: dict[str, Manifest] = {
     "io.k8s.apimachinery.pkg.api.resource.Quantity": {**INT_OR_STRING, "pattern": QUANTITY},
     "io.k8s.apimachinery.pkg.util.intstr.IntOrString": INT_OR_STRING,
     "io.k8s.apimachinery.pkg.apis.meta.v1.Time": {"type": "string", "format": "date-time"},
-    # The metadata of a template for a claim: Kubernetes refuses all but these two.
+    # The metadata of a claim template: Kubernetes rejects all fields but these two.
     "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta": {
         "type": "object",
         "properties": {
@@ -52,12 +51,12 @@ DROPPED = frozenset(
 
 
 def source() -> Manifest:
-    """Read the schemas of the core group from the Go module, which is downloaded if need be."""
+    """Read the schemas of the core group from the Go module, which is downloaded if necessary."""
     go = shutil.which("go")
     if go is None:
         raise SystemExit("Go is needed to fetch the module k8s.io/kubernetes")
     command = [go, "mod", "download", "-json", f"k8s.io/kubernetes@{KUBERNETES}"]
-    answer = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 - fixed words
+    answer = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 - fixed arguments
     folder = Path(json.loads(answer.stdout)["Dir"])
     document = json.loads((folder / "api/openapi-spec/v3/api__v1_openapi.json").read_text())
     schemas: Manifest = document["components"]["schemas"]
@@ -66,26 +65,26 @@ def source() -> Manifest:
 
 
 def volume_source(volume: Manifest) -> Manifest:
-    """Derive the type that Go embeds in Volume, which the document therefore does not list."""
+    """Derive VolumeSource: Go embeds it in Volume, so the document does not contain it."""
     properties = {name: value for name, value in volume["properties"].items() if name != "name"}
     return {"type": "object", "properties": properties}
 
 
 def closure(schemas: Manifest) -> dict[str, Manifest]:
-    """Give the types of `core.py` and all that they refer to, reduced."""
-    found: dict[str, Manifest] = {}
-    waiting = [PREFIX + name for name in ROOTS]
-    while waiting:
-        name = waiting.pop()
-        if name in found:
+    """Return the types of `core.py` and all types that they reference, reduced."""
+    types: dict[str, Manifest] = {}
+    pending = [PREFIX + name for name in ROOTS]
+    while pending:
+        name = pending.pop()
+        if name in types:
             continue
-        found[name] = REPLACED.get(name) or reduced(schemas[name], name)
-        waiting += references(found[name])
-    return dict(sorted(found.items()))
+        types[name] = REPLACED.get(name) or reduced(schemas[name], name)
+        pending += references(types[name])
+    return dict(sorted(types.items()))
 
 
 def references(node: Any) -> Iterator[str]:
-    """Name the types that a reduced schema refers to."""
+    """Yield the types that a reduced schema references."""
     if isinstance(node, dict):
         if isinstance(name := node.get(CORE_TYPE), str):
             yield name
@@ -96,7 +95,7 @@ def references(node: Any) -> Iterator[str]:
 
 
 def reduced(node: Manifest, where: str) -> Manifest:
-    """Keep what a structural schema may say, and stop at anything unknown."""
+    """Keep the keywords of a structural schema; ValueError for an unknown keyword."""
     result: Manifest = {}
     for key, value in sorted(node.items()):
         match key:
@@ -111,16 +110,16 @@ def reduced(node: Manifest, where: str) -> Manifest:
             case "items" | "additionalProperties":
                 result[key] = reduced(value, f"{where}[]")
             case "x-kubernetes-list-type" if value == "atomic":
-                continue  # what a list is without the word
+                continue  # the default
             case _ if key in KEPT or key in KEPT_HINTS:
                 result[key] = value
             case _ if key not in DROPPED:
-                raise ValueError(f"{where}: {key} is not known here")
+                raise ValueError(f"{where}: unknown keyword {key}")
     return result
 
 
 def keep_defaults_of_list_keys(types: dict[str, Manifest], schemas: Manifest) -> None:
-    """Put the default back where a list is keyed by a field that may be absent."""
+    """Restore the defaults of optional fields that are keys of a list."""
     for schema in list(types.values()):
         for prop in schema.get("properties", {}).values():
             for key in prop.get("x-kubernetes-list-map-keys", ()):

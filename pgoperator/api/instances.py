@@ -4,8 +4,9 @@ from typing import Annotated
 
 from pydantic import Field
 
+from pgoperator import limits
 from pgoperator.api import core
-from pgoperator.api.base import MAP_BY_NAME, ApiModel, Int32, IntOrString
+from pgoperator.api.base import MAP_BY_NAME, ApiModel, Int32, IntOrString, cel
 from pgoperator.api.common import (
     ContainerResources,
     Described,
@@ -60,28 +61,33 @@ class InstanceSet(Workload, Described, Environment, Sidecars):
         pattern="^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$",
         description="Name of the set; when empty, its position as two digits.",
     )
-    replicas: Int32 = Field(default=1, ge=1, description="Number of instances.")
+    replicas: Int32 = Field(default=1, ge=1, le=limits.INSTANCES, description="Number of instances.")
     min_available: IntOrString | None = Field(
         default=None,
         description="Instances (or per cent) that a voluntary disruption must leave; 1 if there are several.",
     )
     data_volume_claim_spec: core.PersistentVolumeClaimSpec = Field(
-        description="Claim for the data of each instance."
+        json_schema_extra=cel(("has(self.resources.requests.storage)", "set resources.requests.storage")),
+        description="Claim for the data of each instance.",
     )
     wal_volume_claim_spec: core.PersistentVolumeClaimSpec | None = Field(
         default=None, description="Claim for a separate volume for the write-ahead log."
     )
     tablespace_volumes: Annotated[tuple[TablespaceVolume, ...], MAP_BY_NAME] = Field(
-        default_factory=tuple, description="Volumes for tablespaces."
+        default_factory=tuple, max_length=limits.VOLUMES, description="Volumes for tablespaces."
     )
     volume_mounts: tuple[core.VolumeMount, ...] = Field(
         default_factory=tuple, description="Further mounts for the database container."
     )
     extra_volumes: Annotated[tuple[ExtraVolume, ...], MAP_BY_NAME] = Field(
-        default_factory=tuple, description="Further volumes for the database container."
+        default_factory=tuple,
+        max_length=limits.VOLUMES,
+        description="Further volumes for the database container.",
     )
     init_containers: tuple[core.Container, ...] = Field(
-        default_factory=tuple, description="Containers to run before the database starts."
+        default_factory=tuple,
+        max_length=limits.CONTAINERS,
+        description="Containers to run before the database starts.",
     )
     init_container: InitContainer | None = Field(
         default=None, description="Settings of the operator's own init container, instead of the cluster's."
@@ -92,7 +98,7 @@ class InstanceSet(Workload, Described, Environment, Sidecars):
 
     @property
     def effective_min_available(self) -> int | str:
-        """What the PodDisruptionBudget demands; 0 (or "0%") means that there is none."""
+        """Value of the PodDisruptionBudget; 0 or "0%" means no budget."""
         if self.min_available is not None:
             return self.min_available
         return 1 if self.replicas > 1 else 0

@@ -4,6 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
+from pgoperator import limits
 from pgoperator.api.base import (
     AGE,
     ApiModel,
@@ -38,7 +39,9 @@ class PGBackupSpec(ApiModel):
     method: Literal["pgbackrest", "volumeSnapshot"] = Field(
         default="pgbackrest", description="How the backup is taken."
     )
-    options: tuple[str, ...] = Field(default_factory=tuple, description="Options for `pgbackrest backup`.")
+    options: tuple[str, ...] = Field(
+        default_factory=tuple, max_length=limits.OPTIONS, description="Options for `pgbackrest backup`."
+    )
     container_options: Environment | None = Field(
         default=None, description="Variables for the container of the Job."
     )
@@ -79,6 +82,9 @@ class PGBackupStatus(ApiModel):
     image: str | None = Field(default=None, description="Image of pgBackRest that was used.")
     cr_version: str | None = Field(default=None, description="Version of the cluster's API at the time.")
     completed: Time | None = Field(default=None, description="When the backup ended.")
+    earliest_restorable_time: str | None = Field(
+        default=None, description="Earliest moment to which this backup can be restored."
+    )
     latest_restorable_time: str | None = Field(
         default=None, description="Latest moment that can be restored."
     )

@@ -4,7 +4,8 @@ from typing import ClassVar
 
 from pydantic import ConfigDict, Field
 
-from pgoperator.api.base import AGE, ApiModel, Column, RepoName, Resource, ResourceNames, Time, cel
+from pgoperator import limits
+from pgoperator.api.base import AGE, ApiModel, Column, Int64, RepoName, Resource, ResourceNames, Time, cel
 from pgoperator.api.common import Environment
 
 _SAME = "self == oldSelf"
@@ -39,18 +40,31 @@ class PGRestoreSpec(ApiModel):
         description="PerconaPGBackup whose volume snapshots are restored.",
     )
     options: tuple[str, ...] = Field(
-        default_factory=tuple, description="Options for `pgbackrest restore`, such as a target time."
+        default_factory=tuple,
+        max_length=limits.OPTIONS,
+        description="Options for `pgbackrest restore`, such as a target time. `--dry-run`: only check the "
+        "restore.",
     )
     container_options: Environment | None = Field(
         default=None, description="Variables for the container of the Job."
     )
 
 
+class PGRestorePlan(ApiModel):
+    """What a restore would do, found by a dry run."""
+
+    backup_set: str | None = Field(default=None, description="Label of the backup that it would begin with.")
+    timeline: int | None = Field(default=None, description="Timeline that recovery would follow.")
+    target: str | None = Field(default=None, description="Where recovery would end; a time is in UTC.")
+    bytes: Int64 | None = Field(default=None, description="Size of the database in that backup.")
+    instance: str | None = Field(default=None, description="Instance that would receive the data first.")
+
+
 class PGRestoreStatus(ApiModel):
     """How far a restore is.
 
-    The first three fields are the contract's; what follows is this operator's own: the original leaves a
-    failed restore without a word, and keeps its progress in the specification of the cluster.
+    Percona's operator has only the first three fields: it does not report why a restore failed, and keeps the
+    progress in the spec of the cluster. The other fields are specific to this operator.
     """
 
     state: str | None = Field(default=None, description="Starting, Running, Succeeded or Failed.")
@@ -65,8 +79,16 @@ class PGRestoreStatus(ApiModel):
     )
     phase_since: Time | None = Field(default=None, description="When that step began.")
     instance: str | None = Field(default=None, description="Instance that receives the data first.")
+    backup_set: str | None = Field(
+        default=None, description="Label of the backup that the restore begins with."
+    )
     wal_last: str | None = Field(
-        default=None, description="Newest WAL segment of the archive when the restore began."
+        default=None,
+        description="Newest WAL segment of the archive when the restore began; in Checking, the segment that "
+        "must be archived first.",
+    )
+    plan: PGRestorePlan | None = Field(
+        default=None, description="Result of a dry run (`--dry-run` in `spec.options`)."
     )
 
 

@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from pgoperator import limits
 from pgoperator.api import core
 from pgoperator.api.base import ApiModel, Int32, IntOrString, Port, StringMap
 from pgoperator.api.common import (
@@ -45,7 +46,9 @@ class PgBouncer(Workload, Described, Environment, Sidecars):
     image: str | None = Field(
         default=None, description="Image of pgBouncer; the operator's own choice when empty."
     )
-    replicas: Int32 = Field(default=1, ge=0, description="Number of pods; 0 turns the pooler off.")
+    replicas: Int32 = Field(
+        default=1, ge=0, le=limits.INSTANCES, description="Number of pods; 0 turns the pooler off."
+    )
     port: Port = Field(default=5432, description="Port on which pgBouncer listens.")
     min_available: IntOrString | None = Field(
         default=None,

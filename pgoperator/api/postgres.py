@@ -2,8 +2,9 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
+from pgoperator import limits
 from pgoperator.api import core
 from pgoperator.api.base import ATOMIC, REQUIRED, ApiModel, Int32, IntOrString, Port, Schema, cel
 
@@ -46,7 +47,7 @@ class Patroni(ApiModel):
 
 
 def _banned(*names: str) -> str:
-    """Write the CEL expression that refuses these parameters."""
+    """Return the CEL expression that forbids these parameters."""
     return " && ".join(f"!has(self.{name})" for name in names)
 
 
@@ -104,10 +105,19 @@ class PostgresConfig(ApiModel):
     )
 
 
+CONNECTIONS = ("local", "host", "hostssl", "hostnossl", "hostgssenc", "hostnogssenc")
+
+
 class AuthenticationRule(ApiModel):
     """One line of pg_hba.conf: its parts, or the whole of it."""
 
-    connection: str = Field(description="Kind of connection: host, hostssl, hostnossl, local.")
+    model_config = ConfigDict(
+        json_schema_extra=cel(
+            (f"has(self.hba) || self.connection in {[*CONNECTIONS]}", "unknown kind of connection")
+        )
+    )
+
+    connection: str = Field(max_length=20, description="Kind of connection: host, hostssl, hostnossl, local.")
     method: str = Field(description="How the user proves who they are: scram-sha-256, cert, ldap, reject.")
     databases: tuple[str, ...] = Field(
         default_factory=tuple, description="Databases it is for; all when empty."
@@ -121,5 +131,7 @@ class Authentication(ApiModel):
     """Who may log in from where."""
 
     rules: Annotated[tuple[AuthenticationRule, ...], ATOMIC] = Field(
-        default_factory=tuple, description="Lines for pg_hba.conf, after those of the operator."
+        default_factory=tuple,
+        max_length=limits.RULES,
+        description="Lines for pg_hba.conf, after those of the operator.",
     )

@@ -52,5 +52,5 @@ class Repository(ApiModel):
 
     @property
     def number(self) -> int:
-        """The repository's number in pgBackRest's options: 1 for `repo1`."""
+        """Number of the repository in pgBackRest's options: 1 for `repo1`."""
         return int(self.name.removeprefix("repo"))

@@ -1,10 +1,10 @@
 """What the operator reports about a cluster."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
-from pgoperator.api.base import MAP_BY_NAME, ApiModel, Condition, Int32, Int64, Time
+from pgoperator.api.base import MAP_BY_NAME, ApiModel, Condition, Int32, Int64, Manifest, Time
 
 
 class InstanceSetStatus(ApiModel):
@@ -101,6 +101,9 @@ class RepositoryStatus(ApiModel):
     repo_options_hash: str | None = Field(
         default=None, description="Digest of the options at the last stanza check."
     )
+    system_identifier: str | None = Field(
+        default=None, description="Database system for which the repository has this cluster's mark."
+    )
     reachable: bool | None = Field(
         default=None, description="Whether it takes WAL, as far as the primary last pushed any."
     )
@@ -177,6 +180,16 @@ class PGClusterStatus(ApiModel):
         default=None, description="Generation of the object that this status is about."
     )
 
+    @classmethod
+    def readable(cls, status: Manifest) -> Self:
+        """Convert a status without the fields that do not fit the model; never raises."""
+        try:
+            return cls.model_validate(status)
+        except ValidationError as error:
+            bad = {str(problem["loc"][0]) for problem in error.errors(include_url=False) if problem["loc"]}
+        rest = {name: value for name, value in status.items() if name not in bad}
+        return cls.readable(rest) if len(rest) < len(status) else cls()
+
     def condition(self, kind: str) -> Condition | None:
-        """Find a condition by its type."""
+        """Return the condition of a type, None if it is absent."""
         return next((condition for condition in self.conditions if condition.type == kind), None)

@@ -1,7 +1,10 @@
 """Where the data of a new cluster comes from."""
 
-from pydantic import Field
+import re
 
+from pydantic import Field, field_validator
+
+from pgoperator import limits
 from pgoperator.api import core
 from pgoperator.api.base import ApiModel, RepoName, StringMap
 from pgoperator.api.common import Environment, Placement
@@ -16,7 +19,9 @@ class ClusterSource(Placement, Environment):
         default=None, description="Namespace of that cluster; the same one when empty."
     )
     repo_name: RepoName = Field(description="Repository that holds the backup.")
-    options: tuple[str, ...] = Field(default_factory=tuple, description="Options for `pgbackrest restore`.")
+    options: tuple[str, ...] = Field(
+        default_factory=tuple, max_length=limits.OPTIONS, description="Options for `pgbackrest restore`."
+    )
     resources: core.ResourceRequirements | None = Field(
         default=None, description="CPU and memory for the restore."
     )
@@ -33,10 +38,20 @@ class RepositorySource(Placement):
     global_options: StringMap = Field(
         default_factory=dict, alias="global", description="Options of pgBackRest for the restore."
     )
-    options: tuple[str, ...] = Field(default_factory=tuple, description="Options for `pgbackrest restore`.")
+    options: tuple[str, ...] = Field(
+        default_factory=tuple, max_length=limits.OPTIONS, description="Options for `pgbackrest restore`."
+    )
     resources: core.ResourceRequirements | None = Field(
         default=None, description="CPU and memory for the restore."
     )
+
+    @field_validator("stanza")
+    @classmethod
+    def _is_a_folder(cls, stanza: str) -> str:
+        """The definition, which is Percona's, has no pattern; the name becomes a folder."""
+        if re.fullmatch("[A-Za-z0-9][A-Za-z0-9._-]{0,127}", stanza) is None:
+            raise ValueError("the name of a stanza has letters, digits, '.', '_' and '-' only")
+        return stanza
 
 
 class VolumeSource(ApiModel):

@@ -4,11 +4,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from pgoperator import limits
 from pgoperator.api.base import REQUIRED, SET, ApiModel
 
 USER_NAME = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 NAME_LENGTH = 63
-"""PostgreSQL cuts longer identifiers."""
+"""PostgreSQL truncates longer identifiers."""
 
 RESERVED_USERS = frozenset({"monitor", "logicalrepl"})
 """Roles that the operator manages itself; a user of that name in the list is skipped."""
@@ -32,6 +33,7 @@ class User(ApiModel):
     )
     databases: Annotated[tuple[DatabaseName, ...], SET] = Field(
         default_factory=tuple,
+        max_length=limits.DATABASES,
         description="Databases, created if missing, on which the user has all privileges.",
     )
     options: str = Field(

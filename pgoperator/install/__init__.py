@@ -1,4 +1,4 @@
-"""What installs the operator, as data: permissions, the Deployment, and the files made of them.
+"""The installation of the operator as data: permissions, Deployment, reference pages, chart files.
 
 Nothing here runs in the operator's process; `python -m pgoperator.generate` writes the files.
 """

@@ -4,7 +4,8 @@ from pgoperator import __version__
 from pgoperator.api import Manifest
 from pgoperator.install.rbac import NAME, labels
 
-IMAGE = f"docker.io/pgoperator/pgoperator:{__version__}"
+IMAGE = f"example.invalid/pgoperator:{__version__}"
+"""Cannot be resolved: no image is published yet, and an unchanged manifest must not pull a stranger's."""
 METRICS_PORT = 8080
 HEALTH_PORT = 8081
 USER = 65532
@@ -20,7 +21,8 @@ RELATED_IMAGES = {
     "RELATED_IMAGE_POSTGRES_18": "docker.io/percona/percona-distribution-postgresql:18.4-1",
 }
 """Images for clusters that name none, all published by Percona: 13 to 17 are those of its operator 2.7.0
-(https://docs.percona.com/percona-operator-for-postgresql/images.html). A major without one needs an image."""
+(https://docs.percona.com/percona-operator-for-postgresql/images.html). A cluster of another major version
+must name an image."""
 
 SETTINGS = {
     "LOG_LEVEL": "INFO",
@@ -29,7 +31,7 @@ SETTINGS = {
     "PGO_CONTROLLER_LEASE_DURATION": "15s",
     "PGO_CONTROLLER_RENEW_DEADLINE": "10s",
     "PGO_CONTROLLER_RETRY_PERIOD": "2s",
-    "PGO_WORKERS": "10",
+    "PGO_WORKERS": "32",
 }
 
 
@@ -41,7 +43,7 @@ def deployment(*, cluster_wide: bool) -> Manifest:
         "metadata": {"name": NAME, "labels": labels()},
         "spec": {
             "replicas": 1,
-            # A new operator waits for the Lease of the old one anyway.
+            # A second pod would only wait for the Lease of the first.
             "strategy": {"type": "Recreate"},
             "selector": {"matchLabels": labels()},
             "template": {
@@ -53,7 +55,7 @@ def deployment(*, cluster_wide: bool) -> Manifest:
                     "serviceAccountName": NAME,
                     "enableServiceLinks": False,
                     "terminationGracePeriodSeconds": 30,
-                    # Its node gone, another one is started soon: it keeps nothing that could be lost.
+                    # A pod on a lost node is replaced soon: it holds no data.
                     "tolerations": [
                         {
                             "key": f"node.kubernetes.io/{trouble}",

@@ -1,12 +1,13 @@
-"""What the operator may do: every permission with its reason, and none with a wildcard."""
+"""Permissions of the operator, each with its reason, none with a wildcard."""
 
 from dataclasses import dataclass
 
 from pgoperator.api import GROUP, Manifest
+from pgoperator.labels import CONTROL_PLANE
 
 NAME = "percona-postgresql-operator"
 CLUSTER_WIDE_NAMESPACE = "postgres-operator"
-"""Where the cluster-wide variant is installed: a ClusterRoleBinding must name the namespace."""
+"""Namespace of the cluster-wide variant: a ClusterRoleBinding must name the namespace."""
 
 OWN = ("create", "delete", "get", "list", "patch", "watch")
 _RBAC = "rbac.authorization.k8s.io"
@@ -14,7 +15,7 @@ _RBAC = "rbac.authorization.k8s.io"
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One permission and why the operator has it."""
+    """One permission and the reason for it."""
 
     why: str
     group: str
@@ -22,7 +23,7 @@ class Rule:
     verbs: tuple[str, ...]
 
     def manifest(self) -> Manifest:
-        """Give the rule as Kubernetes wants it."""
+        """Return the rule in the form of Kubernetes."""
         return {
             "apiGroups": [self.group],
             "resources": sorted(self.resources),
@@ -30,7 +31,7 @@ class Rule:
         }
 
 
-# Nobody acts on the others yet.
+# PerconaPGUpgrade is not implemented yet.
 _ACTED_ON = ("perconapgbackups", "perconapgclusters", "perconapgrestores")
 
 
@@ -40,20 +41,20 @@ def _ours(suffix: str) -> tuple[str, ...]:
 
 RULES: tuple[Rule, ...] = (
     Rule(
-        "What a cluster consists of.",
+        "The objects of a cluster.",
         "",
         ("configmaps", "persistentvolumeclaims", "secrets", "serviceaccounts", "services"),
         OWN,
     ),
     Rule(
-        "Endpoints hold Patroni's leader lock and configuration. The operator grants a cluster's pods these "
-        "rights, so it must have them itself.",
+        "Endpoints hold Patroni's leader lock and configuration. The operator grants these rights to a "
+        "cluster's pods, so it must have them itself.",
         "",
         ("endpoints",),
         OWN,
     ),
     Rule(
-        "The same on OpenShift, which guards Endpoints with addresses of pods.",
+        "The same on OpenShift, which restricts Endpoints that contain addresses of pods.",
         "",
         ("endpoints/restricted",),
         ("create",),
@@ -66,13 +67,13 @@ RULES: tuple[Rule, ...] = (
         ("delete", "get", "list", "patch", "watch"),
     ),
     Rule(
-        "Commands in pods. Up to Kubernetes 1.34 a websocket asks for get, from 1.35 on for create.",
+        "Commands in pods. A websocket needs get up to Kubernetes 1.34, and create from 1.35 on.",
         "",
         ("pods/exec",),
         ("create", "get"),
     ),
     Rule(
-        "What happened, for `kubectl describe`; why a backup's Job gets no pod, which only an Event tells.",
+        "Events for `kubectl describe`; the reason why a backup's Job gets no pod is only in an Event.",
         "",
         ("events",),
         ("create", "list", "patch"),
@@ -90,9 +91,14 @@ RULES: tuple[Rule, ...] = (
         ("leases",),
         OWN,
     ),
-    Rule("How many pods a drain of nodes must leave.", "policy", ("poddisruptionbudgets",), OWN),
     Rule(
-        "Rights of a cluster's pods; Kubernetes lets the operator grant only what it has itself.",
+        "Number of pods that must stay available while nodes are drained.",
+        "policy",
+        ("poddisruptionbudgets",),
+        OWN,
+    ),
+    Rule(
+        "Rights of a cluster's pods. Kubernetes lets the operator grant only rights that it has itself.",
         _RBAC,
         ("rolebindings", "roles"),
         OWN,
@@ -104,18 +110,30 @@ RULES: tuple[Rule, ...] = (
         ("get", "list", "patch", "watch"),
     ),
     Rule(
-        "The same; the operator asks for first and scheduled backups, and deletes what a repository gave up.",
+        "The same; the operator creates first and scheduled backups, and deletes those that have expired.",
         GROUP,
         ("perconapgbackups",),
         OWN,
     ),
     Rule(
-        "The same; a restore that a cluster asks for itself is the operator's, for a person to follow.",
+        "The same; the operator creates a restore for `spec.dataSource` and for the restore annotation.",
         GROUP,
         ("perconapgrestores",),
         ("create", "get", "list", "patch", "watch"),
     ),
-    Rule("What the operator reports.", GROUP, _ours("/status"), ("patch",)),
+    Rule(
+        "The inner resource of Percona's operator, read when a takeover is planned.",
+        "upstream.pgv2.percona.com",
+        ("postgresclusters",),
+        ("get",),
+    ),
+    Rule(
+        "The same resource of Percona's operator 2.x and of Crunchy's operator.",
+        "postgres-operator.crunchydata.com",
+        ("postgresclusters",),
+        ("get",),
+    ),
+    Rule("The status that the operator reports.", GROUP, _ours("/status"), ("patch",)),
     Rule(
         "Owner references that block deletion, where the admission plugin for them is on (OpenShift).",
         GROUP,
@@ -126,18 +144,18 @@ RULES: tuple[Rule, ...] = (
 
 
 def labels() -> dict[str, str]:
-    """Labels of everything that belongs to the operator itself."""
+    """Return the labels of the operator's own objects."""
     return {
         "app.kubernetes.io/component": "operator",
         "app.kubernetes.io/instance": NAME,
         "app.kubernetes.io/name": NAME,
         "app.kubernetes.io/part-of": NAME,
-        "pgv2.percona.com/control-plane": "postgres-operator",
+        CONTROL_PLANE: "postgres-operator",
     }
 
 
 def service_account() -> Manifest:
-    """Build the account under which the operator runs."""
+    """Build the service account of the operator."""
     return {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": _metadata()}
 
 
@@ -170,14 +188,14 @@ def _metadata() -> Manifest:
 
 
 def secure_metrics() -> list[Manifest]:
-    """Let the operator ask whose a token is and what its owner may; a role for readers of the metrics."""
+    """Build the right to review tokens and access, and a role for readers of the metrics."""
     delegate, reader = f"{NAME}-metrics-auth", f"{NAME}-metrics-reader"
     return [
         {
             "apiVersion": f"{_RBAC}/v1",
             "kind": "ClusterRoleBinding",
             "metadata": {"name": delegate, "labels": labels()},
-            # Of Kubernetes itself: to create TokenReviews and SubjectAccessReviews, no more.
+            # A role of Kubernetes: create TokenReviews and SubjectAccessReviews, nothing else.
             "roleRef": {"apiGroup": _RBAC, "kind": "ClusterRole", "name": "system:auth-delegator"},
             "subjects": [{"kind": "ServiceAccount", "name": NAME, "namespace": CLUSTER_WIDE_NAMESPACE}],
         },

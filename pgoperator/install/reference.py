@@ -22,8 +22,8 @@ def page(kind: type[Resource]) -> str:
         f"{tree['description']}\n",
         f"`apiVersion: {GROUP}/{VERSION}`, `kind: {names.kind}`{short}; `crVersion` {CR_VERSION}.\n",
         (
-            "**required** instead of a default: the field must be there. Types that start with\n"
-            "`core/v1` are those of Kubernetes.\n"
+            "**required** instead of a default: the field must be set. Types that start with\n"
+            "`core/v1` are types of Kubernetes.\n"
         ),
     ]
     for part in ("spec", "status"):
@@ -33,24 +33,24 @@ def page(kind: type[Resource]) -> str:
 
 
 def ignored_page() -> str:
-    """Write the page of fields that are accepted and not acted on yet."""
+    """Write the page of fields that are accepted and have no effect yet."""
     tree = schema(PGCluster, expand=False)
     rows = "".join(f"| `{path}` | {_description(path, tree)} |\n" for path in IGNORED)
     others = "".join(f"| `{path}` | {_cell(reason)} |\n" for path, reason in WITHOUT_OBJECT.items())
     return f"""{HEADER}
 # Fields that have no effect yet
 
-The operator accepts every field of the original's PerconaPGCluster, and does not act on these yet. A
-cluster that sets one of them has the condition `FieldsIgnored`, whose message names them. A path covers
-all that is below it; a switch that is off and a value that equals the default do not count.
+The operator accepts every field of the PerconaPGCluster of Percona's operator, and does not act on these
+yet. A cluster that sets such a field has the condition `FieldsIgnored`, whose message names the fields. A
+path includes all fields below it. A switch that is off and a value that equals the default do not count.
 
 | Field | Description |
 |---|---|
 {rows}
-## Fields about what does not exist here
+## Fields without an object
 
-These are accepted as well. What they are about the operator makes in another way, so there is nothing that
-they could change, and no condition names them.
+These fields are accepted as well. They configure objects that this operator does not create, because it
+works in another way. No condition names them.
 
 | Field | Why |
 |---|---|
@@ -58,7 +58,7 @@ they could change, and no condition names them.
 
 
 def _description(path: str, node: Manifest) -> str:
-    """Look up in a schema what a field is for."""
+    """Look up the description of a field in a schema."""
     for step in path.split("."):
         node = node["properties"][step.removesuffix("[]")]
         text = node.get("description", "")
@@ -98,7 +98,7 @@ def _row(path: str, node: Manifest, required: bool) -> str:
 
 
 def _words(node: Manifest) -> str:
-    """Say what a field is for, and what a value must be like."""
+    """Describe a field and the limits of its value."""
     return " ".join(filter(None, (node.get("description", ""), _limits(node))))
 
 
@@ -118,7 +118,7 @@ def _type(node: Manifest) -> str:
 
 
 def _limits(node: Manifest) -> str:
-    """Say in words what a value must be like."""
+    """Describe the limits of a value."""
     said = []
     if "enum" in node:
         said.append("One of " + ", ".join(f"`{value}`" for value in node["enum"]) + ".")

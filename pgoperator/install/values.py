@@ -1,4 +1,4 @@
-"""The schema of the chart pg-db's values: the fields of a PerconaPGCluster's spec, and the chart's own."""
+"""The schema of the values of the chart pg-db: the spec of a PerconaPGCluster, and the chart's own values."""
 
 import json
 
@@ -24,15 +24,17 @@ _SECRETS = ("customReplicationTLSSecret", "customRootCATLSSecret", "customTLSSec
 
 
 def schema_text() -> str:
-    """Write values.schema.json: a misspelt field ends in an error of Helm that names it."""
+    """Write values.schema.json, with which Helm rejects misspelt fields."""
     spec = _json_schema(schema(PGCluster, expand=False)["properties"]["spec"])
     fields = spec["properties"]
     for name in _PLACEHOLDERS:
-        fields["secrets"]["properties"][name] = {"description": "Without effect, as in the original."}
+        fields["secrets"]["properties"][name] = {
+            "description": "Without effect, as in the chart of Percona's operator."
+        }
     split = {"type": "object", "required": ["repository", "tag"]}
     image = fields["pmm"]["properties"]["image"]
     fields["pmm"]["properties"]["image"] = {"anyOf": [image, split]}
-    # Whether pmm is complete is the API server's to say: the chart adds the secret.
+    # The chart adds pmm.secret, and the API server checks whether pmm is complete.
     fields["pmm"].pop("required", None)
     chart = {
         "global": {"type": "object"},
@@ -41,7 +43,7 @@ def schema_text() -> str:
         "annotations": _TEXTS,
         "labels": _TEXTS,
         "finalizers": {"type": ["array", "null"], "items": {"type": "string"}},
-        "repository": {"description": "Without effect, as in the original."},
+        "repository": {"description": "Without effect, as in the chart of Percona's operator."},
         **{name: _secret(fields["secrets"]["properties"][name]) for name in _SECRETS},
     }
     spec = {
@@ -54,12 +56,12 @@ def schema_text() -> str:
 
 
 def _secret(node: Manifest) -> Manifest:
-    """Let a Secret be unnamed: then it is not used."""
+    """Allow a Secret without a name, which is not used."""
     return {key: value for key, value in node.items() if key != "required"}
 
 
 def _json_schema(node: Manifest) -> Manifest:
-    """Turn a structural schema into one for values, where null leaves a field away."""
+    """Turn a structural schema into one for values, where null omits a field."""
     if CORE_TYPE in node or "x-kubernetes-int-or-string" in node:
         return {"description": node["description"]} if "description" in node else {}
     result: Manifest = {key: node[key] for key in _KEPT if key in node}

@@ -1,4 +1,4 @@
-"""The one write path: apply what is desired and not so already, prune what is no longer desired."""
+"""The write path: applies desired objects that differ and prunes owned objects that are not desired."""
 
 import asyncio
 import time
@@ -22,6 +22,8 @@ from pgoperator.kube.manifest import (
     controller_of,
     is_deleting,
     key_of,
+    labels_of,
+    owner_reference,
     uid_of,
     version_of,
 )
@@ -29,44 +31,37 @@ from pgoperator.kube.store import Store
 
 APPLIED_HASH = "pgv2.percona.com/applied-hash"
 KEPT_KINDS = frozenset({"PersistentVolumeClaim", "Secret"})
-AT_ONCE = 8  # writes of one rank under way
-_UNAUTHORIZED = 401  # about us, not about the object
-BEHIND = 30.0  # seconds after which a watch that has not shown our own write is no longer waited for
-
-# An object may need what stands before its kind.
-_ORDER = (
-    *("Secret", "ServiceAccount", "PersistentVolumeClaim", "ConfigMap", "Role", "RoleBinding"),
-    *("Service", "Endpoints", "PodDisruptionBudget"),
-)
-_RANK = {kind: rank for rank, kind in enumerate(_ORDER)}
+AT_ONCE = 8  # concurrent writes of one rank
+_UNAUTHORIZED = 401  # concerns the operator's credentials, not the object
+BEHIND = 30.0  # seconds to wait for the watch event of an own write
 
 log = structlog.get_logger(__name__)
 
 
 class ForeignOwner(OperatorError):  # noqa: N818 - the name states the fact
-    """The object belongs to another controller; the message names it."""
+    """The object belongs to another controller, or to somebody else; the message names it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """The last write of an object by this process, as long as the store alone cannot tell its outcome."""
+    """The last write of an object by this process, kept until the store shows its result."""
 
-    hash: str  # of what was desired
-    version: int  # resourceVersion of the answer
-    kept: str | None  # digest of what the server made of it, None when it is just as desired
-    at: float  # seconds of the monotonic clock
+    hash: str  # of the desired manifest
+    version: int  # resourceVersion of the response
+    kept: str | None  # digest of the fields as the server stored them, None when they equal the desired ones
+    at: float  # monotonic seconds
 
 
 @dataclass(slots=True)
 class Applied:
-    """What came of applying many."""
+    """Result of `apply_all`: number of writes, and the errors of objects that the server refused."""
 
     writes: int = 0
     refused: list[ApiError] = field(default_factory=list)
 
 
 class Applier:
-    """Writes desired manifests; an object that is as desired costs nothing."""
+    """Writes desired manifests; an object in its desired state costs no request."""
 
     def __init__(self, client: Client, store: Store, *, clock: Callable[[], float] = time.monotonic) -> None:
         """`clock`: monotonic seconds."""
@@ -77,30 +72,37 @@ class Applier:
         self._locks: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
 
     async def apply(self, manifest: Manifest, owner: Manifest | None) -> bool:
-        """Make the object be as `manifest` says, controlled by `owner`; True if that took a write.
+        """Apply `manifest` with `owner` as its controller; return True if that took a write.
 
-        ForeignOwner when another controller has it; ApiError from the server. `manifest` is not changed.
+        ForeignOwner when another controller owns the object; ApiError from the server. `manifest` stays
+        unchanged.
         """
         desired = _complete(manifest, owner)
         key = key_of(desired)
         lock = self._locks.setdefault(key, asyncio.Lock())
         async with lock:
             stored = await self._read(key, desired)
+            written = self._written.get(key)
+            awaited = written is not None and self._is_behind(key, desired, stored, written)
+            if stored is None and owner is not None and not awaited:
+                # The watches select by a label: an object without it is not in the store.
+                stored = await self._get(key, desired)
             _refuse_foreign(stored, owner, key)
+            _refuse_unlabelled(stored, owner, desired, self._store.index_label)
             if self._is_current(key, desired, stored):
                 return False
-            answer = await self._client.apply(desired)
-            kept = None if covers(answer, desired) else digest(project(answer, desired))
-            self._written[key] = Written(_hash_of(desired), version_of(answer), kept, self._clock())
-            if stored is None or version_of(stored) != version_of(answer):
+            result = await self._client.apply(desired)
+            kept = None if covers(result, desired) else digest(project(result, desired))
+            self._written[key] = Written(_hash_of(desired), version_of(result), kept, self._clock())
+            if stored is None or version_of(stored) != version_of(result):
                 log.info("applied", kind=key.kind, object=key.name, created=stored is None)
             return True
 
     async def apply_all(self, manifests: Sequence[Manifest], owner: Manifest | None) -> Applied:
-        """Apply all, rank by rank: what is needed first goes first.
+        """Apply all manifests rank by rank, so that dependencies come first.
 
-        What the server refuses keeps nothing else from being tried. Any other error ends it after its rank:
-        it is the server's, or another's object that must not be built upon.
+        An object that the server refuses (Invalid, Forbidden) does not stop the others. Any other error is
+        raised after its rank: the server has failed, or the object belongs to another controller.
         """
         applied = Applied()
         slots = asyncio.Semaphore(AT_ONCE)
@@ -121,7 +123,7 @@ class Applier:
         return applied
 
     async def prune(self, owned: Sequence[Manifest], desired: set[Key]) -> list[Key]:
-        """Delete what is owned and not desired; returns what was deleted. Never a PVC, never a Secret."""
+        """Delete owned objects that are not desired, except PVCs and Secrets; return the deleted keys."""
         pruned = []
         for manifest in owned:
             key = key_of(manifest)
@@ -130,45 +132,49 @@ class Applier:
             try:
                 await self._client.delete(kind_of(manifest), key.namespace, key.name, uid=uid_of(manifest))
             except Conflict:
-                continue  # another object has taken the name since: not the one to delete
+                continue  # a new object has the same name and must not be deleted
             self._written.pop(key, None)
             log.info("pruned", kind=key.kind, object=key.name)
             pruned.append(key)
         return pruned
 
     async def _read(self, key: Key, desired: Manifest) -> Manifest | None:
-        """Return the object from the store, or from the server when nobody watches its kind there."""
+        """Return the object from the store, or from the server when its kind is not watched."""
         kind = kind_of(desired)
         if self._store.seen(kind, key.namespace) is not None:
             return self._store.get(kind, key.namespace, key.name)
+        return await self._get(key, desired)
+
+    async def _get(self, key: Key, desired: Manifest) -> Manifest | None:
         try:
-            return await self._client.get(kind, key.namespace, key.name)
+            return await self._client.get(kind_of(desired), key.namespace, key.name)
         except NotFound:
             return None
 
     def _is_current(self, key: Key, desired: Manifest, stored: Manifest | None) -> bool:
-        """Tell whether a write would change nothing."""
+        """Return whether a write would change nothing."""
         written = self._written.get(key)
-        wanted = _hash_of(desired)
+        desired_hash = _hash_of(desired)
         if written is not None and self._is_behind(key, desired, stored, written):
-            return written.hash == wanted
+            return written.hash == desired_hash
         if stored is None:
             self._written.pop(key, None)
             return False
-        if annotations_of(stored).get(APPLIED_HASH) != wanted:
+        if annotations_of(stored).get(APPLIED_HASH) != desired_hash:
             return False
         if covers(stored, desired):
             self._written.pop(key, None)
             return True
-        # The server writes some values in its own way, or somebody insists on another: once is enough.
+        # The server normalizes some values, or another client overwrites them: do not apply the same values
+        # again.
         return (
             written is not None
-            and written.hash == wanted
+            and written.hash == desired_hash
             and written.kept == digest(project(stored, desired))
         )
 
     def _is_behind(self, key: Key, desired: Manifest, stored: Manifest | None, written: Written) -> bool:
-        """Tell whether the store has not yet seen our own last write."""
+        """Return whether the store does not yet contain the last own write."""
         if stored is not None and version_of(stored) >= written.version:
             return False
         seen = self._store.seen(kind_of(desired), key.namespace)
@@ -176,7 +182,7 @@ class Applier:
 
 
 def _complete(manifest: Manifest, owner: Manifest | None) -> Manifest:
-    """Return `manifest` with owner reference and hash; of Secrets `data` only, as the server stores them."""
+    """Return `manifest` with owner reference and hash, and `stringData` converted to `data`."""
     meta = dict(manifest["metadata"])
     complete = manifest | {"metadata": meta}
     if "stringData" in manifest:
@@ -184,16 +190,7 @@ def _complete(manifest: Manifest, owner: Manifest | None) -> Manifest:
         encoded = {name: b64encode(value.encode()).decode() for name, value in text.items()}
         complete["data"] = (manifest.get("data") or {}) | encoded
     if owner is not None:
-        meta["ownerReferences"] = [
-            {
-                "apiVersion": owner["apiVersion"],
-                "kind": owner["kind"],
-                "name": owner["metadata"]["name"],
-                "uid": owner["metadata"]["uid"],
-                "controller": True,
-                "blockOwnerDeletion": True,
-            }
-        ]
+        meta["ownerReferences"] = [owner_reference(owner)]
     meta["annotations"] = dict(annotations_of(manifest)) | {APPLIED_HASH: digest(complete)}
     return complete
 
@@ -206,12 +203,26 @@ def _refuse_foreign(stored: Manifest | None, owner: Manifest | None, key: Key) -
     reference = controller_of(stored) if stored is not None else None
     if owner is None or reference is None or reference["uid"] == uid_of(owner):
         return
-    former = ", a former one of this name" if reference["name"] == owner["metadata"]["name"] else ""
+    former = " (a former object with this name)" if reference["name"] == owner["metadata"]["name"] else ""
     raise ForeignOwner(
-        f"{key} belongs to {reference['kind']} {reference['name']}{former}; "
+        f"{key} is owned by {reference['kind']} {reference['name']}{former}; "
         f"{owner['kind']} {owner['metadata']['name']} cannot use it"
     )
 
 
+def _refuse_unlabelled(
+    stored: Manifest | None, owner: Manifest | None, desired: Manifest, label: str
+) -> None:
+    """Refuse an object of somebody else: it would be overwritten, and deleted with its new owner."""
+    wanted = labels_of(desired).get(label)
+    if stored is None or owner is None or wanted is None or controller_of(stored) is not None:
+        return
+    if labels_of(stored).get(label) != wanted:
+        raise ForeignOwner(
+            f"{key_of(desired)} exists and lacks the label {label}={wanted}: {owner['kind']} "
+            f"{owner['metadata']['name']} does not take it over"
+        )
+
+
 def _rank(manifest: Manifest) -> int:
-    return _RANK.get(manifest["kind"], len(_RANK))
+    return kind_of(manifest).rank

@@ -1,4 +1,4 @@
-"""Whether an object already is as desired, without asking the server. Pure."""
+"""Compares stored objects with desired ones without a request to the server. Pure."""
 
 import hashlib
 import re
@@ -17,16 +17,16 @@ _SUFFIX = {
     "u": Decimal("1e-6"),
     "m": Decimal("1e-3"),
 }
-# Fields whose values, or the values below them, are quantities: only there "1024Mi" and "1Gi" are the same.
+# Fields with quantities as values, directly or below: only there "1024Mi" equals "1Gi".
 _QUANTITIES = frozenset({"requests", "limits", "capacity", "sizeLimit", "divisor"})
 
 
 def covers(stored: Any, desired: Any, *, quantities: bool = False) -> bool:
-    """Tell whether every field of `desired` has its value in `stored`, which may have more.
+    """Return whether every field of `desired` has its value in `stored`, which can have more fields.
 
-    Lists are compared element by element and must have the same length. A field that is absent equals one
-    that is null, false, 0, "" or an empty list, since the server leaves those out; it does not equal `{}`,
-    which often means something (`emptyDir: {}`).
+    Lists are compared element by element and must have the same length. An absent field equals null, false,
+    0, "" and an empty list, because the server omits those. It does not equal `{}`, which can have a meaning
+    (`emptyDir: {}`).
     """
     if isinstance(desired, dict):
         return isinstance(stored, dict) and all(
@@ -47,7 +47,7 @@ def covers(stored: Any, desired: Any, *, quantities: bool = False) -> bool:
 
 
 def project(stored: Any, desired: Any) -> Any:
-    """Return what `stored` has where `desired` says something."""
+    """Return the values of `stored` for the fields that `desired` contains."""
     if isinstance(stored, dict) and isinstance(desired, dict):
         return {field: project(stored[field], value) for field, value in desired.items() if field in stored}
     if isinstance(stored, list) and isinstance(desired, list) and len(stored) == len(desired):
@@ -56,7 +56,7 @@ def project(stored: Any, desired: Any) -> Any:
 
 
 def digest(value: Any) -> str:
-    """Return 20 hexadecimal digits that stand for `value`, independent of the order of fields."""
+    """Return a digest of `value` (20 hexadecimal digits) that does not depend on the order of fields."""
     return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()[:20]
 
 
@@ -66,10 +66,13 @@ def _same_quantity(one: Any, other: Any) -> bool:
 
 
 def quantity(value: Any) -> Decimal | None:
-    """Return the number that a Kubernetes quantity means, None when it is none."""
+    """Return the numeric value of a Kubernetes quantity, None when `value` is not a quantity."""
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         return None
     match = _QUANTITY.fullmatch(str(value))
     if match is None:
         return None
-    return Decimal(match[1] + (match[2] or "")) * _SUFFIX.get(match[3] or "", Decimal(1))
+    try:
+        return Decimal(match[1] + (match[2] or "")) * _SUFFIX.get(match[3] or "", Decimal(1))
+    except ArithmeticError:  # an exponent of many digits
+        return None

@@ -1,9 +1,9 @@
-"""Leader election by a Lease: of several operators, one acts.
+"""Leader election with a Lease: only one of several operator processes is active.
 
-The rules are client-go's: a holder is believed for `duration` seconds since *we* saw the Lease change (clocks
-of machines are never compared); the holder renews each `retry_period` and gives up after `renew_deadline`,
-before anybody else may take over. Every write carries the resourceVersion of the Lease as it was last seen:
-the holder renews with one request, and reads only when somebody else has written.
+The rules are those of client-go. A lease is valid for `duration` seconds after this process saw it change;
+clocks of machines are never compared. The holder renews every `retry_period` and gives up after
+`renew_deadline`, before another process can take over. Every write contains the resourceVersion that was last
+seen, so a renewal is one request, and a read is needed only after a write by another process.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 
 
 class LeaseLost(OperatorError):  # noqa: N818 - the name states the fact
-    """Another process may act now; this one must end."""
+    """Another process can become the leader now; this process must exit."""
 
 
 def _now() -> datetime:
@@ -36,7 +36,7 @@ def _now() -> datetime:
 
 
 class Election:
-    """One candidate; `identity` must be unique among the processes."""
+    """One candidate; `identity` must be unique among all processes."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class Election:
         wall: Callable[[], datetime] = _now,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
-        """`clock`: monotonic seconds, decides; `wall`: for people who read the Lease."""
+        """`clock`: monotonic seconds, for all decisions; `wall`: for the times in the Lease."""
         self._client = client
         self._namespace = namespace
         self._settings = settings
@@ -57,41 +57,37 @@ class Election:
         self._clock = clock
         self._wall = wall
         self._sleep = sleep
-        self._seen: tuple[object, ...] = ()  # what the Lease said when it last changed …
+        self._seen: tuple[object, ...] = ()  # holder, renewTime and duration at the last change …
         self._seen_at = float("-inf")  # … and when that was
-        self._own: Manifest | None = None  # the Lease as our own last write left it
+        self._own: Manifest | None = None  # the Lease after the last own write
+        self._renewed = float("-inf")  # when the last successful write began
         self._status = metrics.LEADER.labels(settings.name)
         self._status.set(0)
 
     async def acquire(self) -> None:
-        """Wait until this process is the leader. Errors of the server are logged and tried again."""
-        while not await self._try():
+        """Wait until this process is the leader; errors of the server are logged and retried."""
+        while not await self._try_within(self._settings.renew_deadline):
             await self._sleep(self._settings.retry_period * random.uniform(1, 1.2))  # noqa: S311
         self._status.set(1)
-        log.info("leading", lease=self._settings.name, identity=self._identity)
+        log.info("became leader", lease=self._settings.name, identity=self._identity)
 
     async def hold(self) -> None:
-        """Renew for ever; LeaseLost when that has failed for renew_deadline seconds, or another took it."""
-        renewed = self._clock()
+        """Renew indefinitely; LeaseLost after renew_deadline seconds of failures or when another holds it."""
+        # An acquisition with a late response is renewed at once.
+        wait = max(self._settings.retry_period - (self._clock() - self._renewed), 0.0)
         while True:
-            await self._sleep(self._settings.retry_period)
-            left = self._settings.renew_deadline - (self._clock() - renewed)
-            begin = self._clock()
-            try:
-                async with asyncio.timeout(max(left, 0.01)):
-                    held = await self._try()
-            except TimeoutError:
-                held = False
-            if held:
-                renewed = begin
+            await self._sleep(wait)
+            wait = self._settings.retry_period
+            left = self._settings.renew_deadline - (self._clock() - self._renewed)
+            if await self._try_within(max(left, 0.01)):
                 continue
             metrics.LEADER_SLOWPATH.labels(self._settings.name).inc()
-            if self._taken() or self._clock() - renewed >= self._settings.renew_deadline:
+            if self._taken() or self._clock() - self._renewed >= self._settings.renew_deadline:
                 self._status.set(0)
                 raise LeaseLost(f"lease {self._namespace}/{self._settings.name} was lost")
 
     async def release(self) -> None:
-        """Let another process lead at once; failing to is harmless, it only waits for the Lease to expire."""
+        """Release the Lease, so that another process can lead at once; if that fails, the Lease expires."""
         self._status.set(0)
         try:
             lease = await self._client.get(LEASE, self._namespace, self._settings.name)
@@ -101,8 +97,27 @@ class Election:
         except ApiError as error:
             log.warning("lease not released", lease=self._settings.name, error=str(error))
 
+    async def _try_within(self, limit: float) -> bool:
+        """Try for at most `limit` seconds.
+
+        A success counts from the begin of the attempt: the server may have written long before its response
+        arrives, and other processes count from then.
+        """
+        begin = self._clock()
+        try:
+            async with asyncio.timeout(limit):
+                held = await self._try()
+        except TimeoutError:
+            log.warning(
+                "lease not renewed", lease=self._settings.name, error=f"no response within {limit:.2g} s"
+            )
+            return False
+        if held:
+            self._renewed = begin
+        return held
+
     async def _try(self) -> bool:
-        """Create, take or renew the Lease if that is allowed; whether it is ours now."""
+        """Create, acquire or renew the Lease if allowed; return whether this process holds it."""
         try:
             if self._own is not None and await self._renew(self._own):
                 return True
@@ -116,11 +131,11 @@ class Election:
             return False
 
     async def _renew(self, lease: Manifest) -> bool:
-        """Write over the Lease as it was seen; whether nobody else has written since."""
+        """Update the Lease as it was read; return False when another process has written since."""
         spec = self._spec()
         if _holder(lease) != self._identity:
             spec["acquireTime"] = spec["renewTime"]
-            spec["leaseTransitions"] = (lease["spec"].get("leaseTransitions") or 0) + 1
+            spec["leaseTransitions"] = ((lease.get("spec") or {}).get("leaseTransitions") or 0) + 1
         self._own = None
         try:
             written = await self._write(lease, spec)
@@ -162,12 +177,12 @@ class Election:
 
     def _observe(self, lease: Manifest) -> None:
         spec = lease.get("spec") or {}
-        said = (_holder(lease), spec.get("renewTime"), spec.get("leaseDurationSeconds"))
-        if said != self._seen:
-            self._seen, self._seen_at = said, self._clock()
+        observed = (_holder(lease), spec.get("renewTime"), spec.get("leaseDurationSeconds"))
+        if observed != self._seen:
+            self._seen, self._seen_at = observed, self._clock()
 
     def _taken(self) -> bool:
-        """Tell whether another process leads, as far as we have seen."""
+        """Return whether, by the last observation, another process holds a valid lease."""
         if not self._seen:
             return False
         holder, _, seconds = self._seen

@@ -1,4 +1,4 @@
-"""Whose a token is, and what its owner may: the API server knows."""
+"""TokenReview and SubjectAccessReview: the user of a token and the user's permissions."""
 
 import orjson
 
@@ -11,7 +11,7 @@ ACCESS = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
 
 
 async def user_of(client: Client, token: str) -> Manifest | None:
-    """Return the user as a TokenReview describes him, None for a token of nobody; ApiError as always."""
+    """Return the user in a TokenReview, None for an invalid token; ApiError from the server."""
     review = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": token}}
     status = await _review(client, TOKENS, review)
     user: Manifest = status.get("user") or {}
@@ -19,7 +19,7 @@ async def user_of(client: Client, token: str) -> Manifest | None:
 
 
 async def may_get(client: Client, user: Manifest, path: str) -> bool:
-    """Tell whether a user may read a path that is no resource, by the rules of the cluster."""
+    """Return whether RBAC allows `user` to get a non-resource path; ApiError from the server."""
     spec = {
         "user": user.get("username", ""),
         "groups": user.get("groups", []),
@@ -32,7 +32,7 @@ async def may_get(client: Client, user: Manifest, path: str) -> bool:
 
 
 async def _review(client: Client, path: str, review: Manifest) -> Manifest:
-    """Ask; nothing is stored, so it may be repeated."""
-    answer = await client.transport.json(Request("POST", path, "POST", body=orjson.dumps(review)))
-    status: Manifest = answer.get("status") or {}
+    """Send a review; the server stores nothing, so the request can be retried."""
+    response = await client.transport.json(Request("POST", path, "POST", body=orjson.dumps(review)))
+    status: Manifest = response.get("status") or {}
     return status

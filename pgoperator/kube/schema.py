@@ -1,7 +1,8 @@
-"""A manifest that knows more than the definitions on the server: what those do not declare is left out. Pure.
+"""Removes fields that the custom resource definitions on the server do not declare. Pure.
 
-An operator may be upgraded before its definitions are; Helm never upgrades them. Server-side apply then
-refuses the whole object for one new field (the sentence is that of sigs.k8s.io/structured-merge-diff).
+An operator can be upgraded before its definitions, and Helm never upgrades them. Server-side apply then
+rejects the whole object because of one new field. The error message is that of
+sigs.k8s.io/structured-merge-diff.
 """
 
 import re
@@ -14,13 +15,18 @@ _ITEM = re.compile(r"\[[^\]]*\]")
 
 
 def undeclared(message: str) -> list[str]:
-    """The paths that an answer of the server calls undeclared: `.status.repos[name="repo1"].reachable`."""
+    """Return the undeclared paths in an error message, such as `.status.repos[name="repo1"].reachable`."""
     return list(dict.fromkeys(_UNDECLARED.findall(message)))
 
 
+def field_of(path: str) -> str:
+    """Return a path without the items of lists, such as `.status.repos.reachable`."""
+    return _ITEM.sub("", path)
+
+
 def without(manifest: Manifest, path: str) -> Manifest:
-    """The manifest without the field, in every item of a list on the way; the same if it is not there."""
-    steps = _ITEM.sub("", path).split(".")[1:]
+    """Return the manifest without a field, also in all items of a list; unchanged if the field is absent."""
+    steps = field_of(path).split(".")[1:]
     result: Manifest = _without(manifest, steps)
     return result
 

@@ -1,9 +1,9 @@
-"""Copies of the watched objects, as compact JSON: a tenth of the memory of parsed objects.
+"""Copies of the watched objects as compact JSON, which needs a tenth of the memory of parsed objects.
 
-Watches write, each to a shard of its own; reconcilers read. What a reader gets is a fresh copy, his to
-change.
+Each watch writes to its own shard; reconcilers read. A reader gets a fresh copy that it can change.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from sys import intern
@@ -11,36 +11,53 @@ from sys import intern
 import orjson
 import structlog
 
+from pgoperator import limits
+from pgoperator.digest import digest
 from pgoperator.kube.manifest import Key, Kind, Manifest, labels_of, version_of
 
 log = structlog.get_logger(__name__)
 Trim = Callable[[Manifest], None]
+DATA = 32 * 1024 * 1024
+"""Bytes of a namespace's Secrets, or ConfigMaps, that are kept with their data: those of 300 clusters.
+
+Beyond that the operator reads or writes an object in each pass: slower, but one namespace cannot use up the
+memory of all.
+"""
+_DATA_FIELDS = ("data", "binaryData")
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A change of one object: `old` None = new to us, `new` None = gone."""
+    """A change of one object: `old` None = not in the store before, `new` None = deleted."""
 
     old: Manifest | None
     new: Manifest | None
-    initial: bool = False  # from the first list: nothing has happened, we have only just looked
+    initial: bool = False  # from the first list, not from a change
 
 
 @dataclass(slots=True)
 class Shard:
-    """The objects of one watch; `namespace` None = all of them. Only the watch writes."""
+    """The objects of one watch; `namespace` None = all namespaces. Only the watch writes."""
 
     kind: Kind
     namespace: str | None
     index_label: str = ""
     trim: Trim | None = None
     synced: bool = False  # the first list is complete
-    version: int = 0  # how far the watch has seen: events and bookmarks up to this resourceVersion
+    version: int = 0  # resourceVersion of the last list, event or bookmark
+    problem: str = ""  # the reason of the last failure, while the watch fails
     _objects: dict[tuple[str, str], bytes] = field(default_factory=dict)  # (namespace, name) -> JSON
     _index: dict[tuple[str, str], set[str]] = field(default_factory=dict)  # (namespace, label) -> names
+    _data: Counter[str] = field(default_factory=Counter)  # namespace -> bytes of objects with data
+
+    @property
+    def title(self) -> str:
+        """The kind and where it is watched, with the problem, if any."""
+        where = f" in namespace {self.namespace}" if self.namespace is not None else ""
+        return f"{self.kind.kind}{where}" + (f" ({self.problem})" if self.problem else "")
 
     def put(self, manifest: Manifest, *, initial: bool = False) -> Event | None:
-        """Keep `manifest` (and change it: trimmed); None when it is the version that is there."""
+        """Store `manifest` (trimmed in place) and return the change; None when this version is stored."""
         meta = manifest["metadata"]
         place = (intern(meta.get("namespace", "")), meta["name"])
         old = self.read(place)
@@ -51,17 +68,24 @@ class Shard:
             try:
                 self.trim(manifest)
             except Exception:
-                # Trimming saves memory, no more: one odd object must not end the watch.
+                # Trimming only saves memory: one unusual object must not end the watch.
                 log.exception("object not trimmed", kind=self.kind.kind, object=place[1])
+        manifest, raw = _encoded(manifest)
         self._unindex(place, old)
-        # A copy: what orjson returns sits in the buffer it wrote to, up to six times as large.
-        self._objects[place] = bytes(memoryview(orjson.dumps(manifest)))
+        if _has_data(manifest) and self._data[place[0]] + len(raw) > DATA:
+            log.warning("too much data in one namespace", kind=self.kind.kind, namespace=place[0])
+            _replace_data(manifest)
+            raw = orjson.dumps(manifest)
+        if _has_data(manifest):
+            self._data[place[0]] += len(raw)
+        # A copy: the result of orjson keeps its output buffer, which can be six times as large.
+        self._objects[place] = bytes(memoryview(raw))
         if value := labels_of(manifest).get(self.index_label):
             self._index.setdefault((place[0], intern(value)), set()).add(place[1])
         return Event(old, manifest, initial)
 
     def drop(self, place: tuple[str, str]) -> Event | None:
-        """Forget the object at (namespace, name); None when it was not there."""
+        """Remove the object at (namespace, name); return the change, None when it was not stored."""
         old = self.read(place)
         if old is None:
             return None
@@ -70,7 +94,7 @@ class Shard:
         return Event(old, None)
 
     def read(self, place: tuple[str, str]) -> Manifest | None:
-        """Return the object at (namespace, name)."""
+        """Return a copy of the object at (namespace, name), None when it is not stored."""
         raw = self._objects.get(place)
         return None if raw is None else orjson.loads(raw)
 
@@ -79,13 +103,15 @@ class Shard:
         return list(self._objects)
 
     def candidates(self, namespace: str, labels: Mapping[str, str]) -> Iterable[tuple[str, str]]:
-        """Return the places in `namespace` that may carry `labels`; exact in the indexed label only."""
+        """Return the places in `namespace` that can have `labels`; only the indexed label is exact."""
         if self.index_label and self.index_label in labels:
             names = self._index.get((namespace, labels[self.index_label]), ())
             return [(namespace, name) for name in names]
         return [place for place in self._objects if place[0] == namespace]
 
     def _unindex(self, place: tuple[str, str], old: Manifest | None) -> None:
+        if old is not None and _has_data(old):
+            self._data[place[0]] -= len(self._objects[place])
         value = labels_of(old).get(self.index_label) if old is not None else None
         names = self._index.get((place[0], value)) if value else None
         if names is not None and value is not None:
@@ -94,17 +120,36 @@ class Shard:
                 del self._index[place[0], value]
 
 
+def _has_data(manifest: Manifest) -> bool:
+    return any(name in manifest for name in _DATA_FIELDS)
+
+
+def _replace_data(manifest: Manifest) -> None:
+    """Keep only a digest of the data, so that a change is still a change; readers find an empty object."""
+    data = {name: manifest.pop(name) for name in _DATA_FIELDS if name in manifest}
+    manifest["dataDigest"] = digest(orjson.dumps(data, option=orjson.OPT_SORT_KEYS))
+
+
+def _encoded(manifest: Manifest) -> tuple[Manifest, bytes]:
+    """Return the object as it is stored, and its JSON; orjson writes fewer levels than it reads."""
+    try:
+        return manifest, orjson.dumps(manifest)
+    except orjson.JSONEncodeError:
+        manifest = limits.cut(manifest)
+        return manifest, orjson.dumps(manifest)
+
+
 class Store:
-    """What reconcilers know of the cluster; as old as the watches are behind, usually milliseconds."""
+    """The watched objects, for reconcilers; they lag behind the server, usually by milliseconds."""
 
     def __init__(self, index_label: str = "") -> None:
-        """`index_label`: the label that `select` finds without reading every object of the namespace."""
-        self._index_label = index_label
+        """`index_label`: a label that `select` finds without reading all objects of the namespace."""
+        self.index_label = index_label
         self._shards: dict[str, list[Shard]] = {}
 
     def open(self, kind: Kind, namespace: str | None, trim: Trim | None = None) -> Shard:
         """Return a new shard for one watch of `kind`."""
-        shard = Shard(kind, namespace, self._index_label, trim)
+        shard = Shard(kind, namespace, self.index_label, trim)
         self._shards.setdefault(kind.kind, []).append(shard)
         return shard
 
@@ -114,11 +159,12 @@ class Store:
         return all(shard.synced for shards in self._shards.values() for shard in shards)
 
     def unsynced(self) -> list[str]:
-        """Return the kinds that are still being listed for the first time."""
-        return sorted(kind for kind, shards in self._shards.items() if not all(s.synced for s in shards))
+        """Return the kinds whose first list is incomplete, each with its namespace and problem."""
+        shards = (shard for shards in self._shards.values() for shard in shards)
+        return sorted(shard.title for shard in shards if not shard.synced)
 
     def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
-        """Return a copy of the object; None when there is none that a watch selects."""
+        """Return a copy of the object; None when no watch has it."""
         for shard in self._of(kind, namespace):
             manifest = shard.read((namespace, name))
             if manifest is not None:
@@ -126,14 +172,14 @@ class Store:
         return None
 
     def select(self, kind: Kind, namespace: str, labels: Mapping[str, str]) -> list[Manifest]:
-        """Return copies of the objects in `namespace` that carry all of `labels`, sorted by name."""
-        found: dict[str, Manifest] = {}
+        """Return copies of the objects in `namespace` with all of `labels`, sorted by name."""
+        selected: dict[str, Manifest] = {}
         for shard in self._of(kind, namespace):
             for place in shard.candidates(namespace, labels):
                 manifest = shard.read(place)
                 if manifest is not None and labels.items() <= labels_of(manifest).items():
-                    found.setdefault(place[1], manifest)
-        return [found[name] for name in sorted(found)]
+                    selected.setdefault(place[1], manifest)
+        return [selected[name] for name in sorted(selected)]
 
     def keys(self, kind: Kind) -> list[Key]:
         """Return the keys of every object of `kind`, sorted."""
@@ -141,7 +187,7 @@ class Store:
         return [Key(kind.kind, namespace, name) for namespace, name in sorted(places)]
 
     def seen(self, kind: Kind, namespace: str) -> int | None:
-        """Return the resourceVersion up to which changes are known; None when nobody watches."""
+        """Return the resourceVersion up to which changes are stored; None when the kind is not watched."""
         return min((shard.version for shard in self._of(kind, namespace)), default=None)
 
     def _of(self, kind: Kind, namespace: str) -> Iterator[Shard]:

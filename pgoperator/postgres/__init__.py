@@ -1,6 +1,6 @@
-"""Facts about PostgreSQL, pgBackRest and pgBouncer as text: values in, text out, no I/O.
+"""PostgreSQL, pgBackRest and pgBouncer: values in, text out, no I/O.
 
-* `sql`, `scram`, `passwords`   what is said to the database, and its secrets
-* `parameters`, `hba`           what the server is configured with
-* `pgbackrest`, `pgbouncer`     configuration files, written by `ini`
+* `sql`, `scram`, `passwords`   psql scripts and their results, password verifiers, generated passwords
+* `parameters`, `hba`           configuration of the server
+* `pgbackrest`, `pgbouncer`     configuration files, rendered by `ini`
 """

@@ -1,4 +1,4 @@
--- What one database needs; `want` is JSON. All of it happens or nothing does, and the result is one fact.
+-- Reconciles one database in one transaction and reports one fact; `want` is JSON.
 SELECT set_config('pgoperator.want', :'want', false) AS ignored \gset
 DO $access$
 DECLARE
@@ -8,6 +8,7 @@ DECLARE
     loaded constant text[] := regexp_split_to_array(current_setting('shared_preload_libraries'), '[ ,"]+');
     item record;
     refused jsonb := '{}';
+    denied jsonb := '{}';
     detail text;
 BEGIN
     FOR item IN
@@ -21,10 +22,10 @@ BEGIN
         CONTINUE WHEN CASE WHEN item.wanted
             THEN NOT item.usable OR coalesce(item.installed = item.default_version, false)
             ELSE item.installed IS NULL END;
-        -- One that cannot be had, or is still in use, keeps nothing else from being done.
+        -- An extension that cannot be created or dropped does not block the rest.
         BEGIN
             IF item.wanted AND item.installed IS NULL THEN
-                -- Some extensions insist on a schema; the others go where users look for them.
+                -- Some extensions require a schema; the others are created in `public`.
                 EXECUTE format('CREATE EXTENSION %I SCHEMA %I', item.name, coalesce((
                     SELECT v.schema FROM pg_available_extension_versions AS v
                     WHERE v.name = item.name AND v.version = item.default_version), 'public'));
@@ -45,7 +46,11 @@ BEGIN
         SELECT w.name FROM json_array_elements_text(want -> 'schemas' -> here) AS w (name)
         WHERE NOT EXISTS (SELECT FROM pg_namespace AS n WHERE n.nspname = w.name)
     LOOP
-        EXECUTE format('CREATE SCHEMA %I AUTHORIZATION %I', item.name, item.name);
+        BEGIN
+            EXECUTE format('CREATE SCHEMA %I AUTHORIZATION %I', item.name, item.name);
+        EXCEPTION WHEN OTHERS THEN
+            denied := denied || jsonb_build_object(format('schema %L', item.name), SQLERRM);
+        END;
     END LOOP;
 
     FOR item IN
@@ -54,14 +59,19 @@ BEGIN
         JOIN pg_namespace AS n ON n.nspname = 'public'
         WHERE 2 > (SELECT count(DISTINCT x.privilege_type) FROM aclexplode(n.nspacl) AS x WHERE x.grantee = r.oid)
     LOOP
-        EXECUTE format('GRANT ALL PRIVILEGES ON SCHEMA public TO %I', item.rolname);
+        BEGIN
+            EXECUTE format('GRANT ALL PRIVILEGES ON SCHEMA public TO %I', item.rolname);
+        EXCEPTION WHEN OTHERS THEN
+            denied := denied || jsonb_build_object(format('schema public for user %L', item.rolname), SQLERRM);
+        END;
     END LOOP;
+    PERFORM set_config('pgoperator.denied', denied::text, false);
 
-    IF (want -> 'pooler' ->> 'wanted')::boolean THEN
+    IF (want -> 'pooler' ->> 'wanted')::boolean AND here = want -> 'pooler' ->> 'database' THEN
         IF NOT EXISTS (SELECT FROM pg_namespace AS n WHERE n.nspname = 'pgbouncer') THEN
             CREATE SCHEMA pgbouncer;
         END IF;
-        -- A schema or function that another role owns could answer with verifiers of its own making.
+        -- A schema or function of another owner could return forged verifiers.
         IF NOT EXISTS (SELECT FROM pg_namespace AS n JOIN pg_roles AS r ON r.oid = n.nspowner
                 WHERE n.nspname = 'pgbouncer' AND r.rolsuper) THEN
             ALTER SCHEMA pgbouncer OWNER TO CURRENT_USER;
@@ -101,11 +111,12 @@ BEGIN
             REVOKE ALL ON FUNCTION pgbouncer.get_auth(text) FROM PUBLIC;
             GRANT EXECUTE ON FUNCTION pgbouncer.get_auth(text) TO _crunchypgbouncer;
         END IF;
-    ELSE
+    -- A function from before stays: a pooler with its former configuration looks passwords up here.
+    ELSIF NOT (want -> 'pooler' ->> 'wanted')::boolean THEN
         IF to_regprocedure('pgbouncer.get_auth(text)') IS NOT NULL THEN
             DROP FUNCTION pgbouncer.get_auth(text);
         END IF;
-        -- A user's own objects in the schema keep it.
+        -- The schema is kept if it contains objects of a user.
         IF EXISTS (SELECT FROM pg_namespace AS n WHERE n.nspname = 'pgbouncer' AND NOT EXISTS (
                 SELECT FROM pg_depend AS d
                 WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = n.oid)) THEN
@@ -114,7 +125,7 @@ BEGIN
         IF EXISTS (SELECT FROM pg_shdepend AS s
                 WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = pooler
                     AND s.dbid IN (0, (SELECT d.oid FROM pg_database AS d WHERE d.datname = here))) THEN
-            -- What it owns, which should be nothing, is kept; what is left to drop are its privileges.
+            -- Objects that it owns (there should be none) are kept; DROP OWNED then removes only its privileges.
             REASSIGN OWNED BY _crunchypgbouncer TO CURRENT_USER;
             DROP OWNED BY _crunchypgbouncer;
         END IF;
@@ -125,5 +136,5 @@ $access$;
 SELECT json_build_object('fact', 'database', 'name', current_database(), 'error', :'LAST_ERROR_MESSAGE');
 \else
 SELECT json_build_object('fact', 'database', 'name', current_database(),
-    'extensions', current_setting('pgoperator.refused')::json);
+    'extensions', current_setting('pgoperator.refused')::json, 'refused', current_setting('pgoperator.denied')::json);
 \endif

@@ -1,4 +1,4 @@
-"""The extensions a user switches on in `spec.extensions`: what each is called, and what must be preloaded."""
+"""The extensions of `spec.extensions`: their names in PostgreSQL and the libraries to preload."""
 
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
@@ -7,7 +7,7 @@ from typing import NamedTuple
 class Extension(NamedTuple):
     """Names of one extension.
 
-    `name`: in CREATE EXTENSION. `library`: in shared_preload_libraries, empty when it needs none.
+    `name`: in CREATE EXTENSION. `library`: in shared_preload_libraries, empty when no preload is needed.
     """
 
     name: str
@@ -15,7 +15,7 @@ class Extension(NamedTuple):
 
 
 BUILT_IN: Mapping[str, Extension] = {
-    # The order is that of shared_preload_libraries (`objects.md` §2.3).
+    # The order is the one in shared_preload_libraries, the same as with Percona's operator.
     "pg_stat_statements": Extension("pg_stat_statements", "pg_stat_statements"),
     "pg_stat_monitor": Extension("pg_stat_monitor", "pg_stat_monitor"),
     "pg_audit": Extension("pgaudit", "pgaudit"),
@@ -25,17 +25,17 @@ BUILT_IN: Mapping[str, Extension] = {
     "pgvector": Extension("vector"),
     "pg_repack": Extension("pg_repack"),
 }
-"""Switch in the custom resource -> names in PostgreSQL."""
+"""Field of `spec.extensions` -> names in PostgreSQL."""
 
 EXCLUSIVE = ("pg_stat_monitor", "pg_stat_statements")
-"""Switches of extensions that hook into the same places and must not be on together."""
+"""Fields of extensions that use the same hooks and cannot be enabled together."""
 
 ONLY_IN_POSTGRES = ("pg_cron",)
-"""Extensions that live in the one database their background worker is told of (`cron.database_name`)."""
+"""Extensions that exist only in the database of their background worker (`cron.database_name`)."""
 
 
 def libraries(enabled: Collection[str]) -> list[str]:
-    """Libraries to preload for these switches, in the order of `BUILT_IN`."""
+    """Libraries to preload for these fields, in the order of `BUILT_IN`."""
     return [e.library for name, e in BUILT_IN.items() if name in enabled and e.library]
 
 

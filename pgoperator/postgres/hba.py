@@ -1,8 +1,8 @@
-"""Lines of pg_hba.conf: the operator's own first, so that no rule of a user can lock it out.
+"""Lines of pg_hba.conf: the operator's lines come first, so no user rule can lock the operator out.
 
-A line lets the container's own account in as `postgres` over the socket: that is how the operator and Patroni
-talk to the server. Only the one of `tlsOnly`, which is about TCP, comes before it. Order and users are those
-of `objects.md` §2.3.
+The operator and Patroni connect as `postgres` over the socket, with `peer` authentication of the container's
+account. Only the line of `tlsOnly`, which concerns TCP, comes before that one. Order and users are the same
+as with Percona's operator.
 """
 
 import ipaddress
@@ -28,7 +28,7 @@ _METHODS = frozenset(
     )
 )
 _ONLY_ON = {"peer": ("local",), "cert": ("hostssl",)}
-"""Method -> connection types; PostgreSQL refuses the whole file for any other."""
+"""Method -> valid connection types; PostgreSQL rejects the whole file for any other type."""
 _FORBIDDEN = re.compile(r"[\n\r\0]")
 
 
@@ -36,7 +36,7 @@ _FORBIDDEN = re.compile(r"[\n\r\0]")
 class Record:
     """One line as data. Empty `databases` or `users` mean all; `address` is not used with `local`.
 
-    `replication` in `databases` is the keyword, every other entry a name.
+    In `databases`, `replication` is the keyword; every other entry is a database name.
     """
 
     connection: str
@@ -47,7 +47,7 @@ class Record:
     options: Mapping[str, str | int] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        """Write the line in the grammar of pg_hba.conf."""
+        """Render the line in the syntax of pg_hba.conf."""
         parts = [self.connection, _names(self.databases, keyword="replication"), _names(self.users)]
         if self.connection != "local":
             parts.append(self.address)
@@ -58,11 +58,11 @@ class Record:
 
 DEFAULT = Record("hostssl", "scram-sha-256")
 NO_PLAIN = Record("hostnossl", "reject")
-"""First of all with `tlsOnly`: what has no TLS ends here, and every other line keeps its meaning."""
+"""First line with `tlsOnly`: rejects TCP without TLS and leaves the meaning of all other lines unchanged."""
 
 
 def mandatory(*, pooler: bool = True, logical_replicas: bool = False) -> list[Record]:
-    """The operator's records, in the order PostgreSQL must try them."""
+    """The operator's records, in the order in which PostgreSQL must match them."""
     replication, monitor, pool = (REPLICATION_USER,), (MONITOR_USER,), (POOLER_USER,)
     records = [
         Record("local", "peer", users=("postgres",)),
@@ -92,13 +92,13 @@ def lines(
     pooler: bool = True,
     logical_replicas: bool = False,
 ) -> list[str]:
-    """The whole list for Patroni's `postgresql.pg_hba`.
+    """All lines for Patroni's `postgresql.pg_hba`.
 
     `rules`: `spec.authentication.rules` as mappings or objects with the fields connection, method, databases,
-    users, options, or hba (a raw line). `user_hba`: `dynamicConfiguration.postgresql.pg_hba`. The default,
-    SCRAM over TLS for everybody, stands only where neither adds a line. `tls_only` rejects TCP without TLS
-    before all of them. `InvalidSpec` names the rule that PostgreSQL would refuse: it would keep the old file
-    on reload, and not start again after a crash.
+    users, options, or hba (a raw line). `user_hba`: `dynamicConfiguration.postgresql.pg_hba`. Without a line
+    from either, the default is SCRAM over TLS for all users. `tls_only` rejects TCP without TLS first.
+    `InvalidSpec` names the rule that PostgreSQL would reject: with such a file a reload keeps the old rules,
+    and PostgreSQL does not start again after a crash.
     """
     ours = [NO_PLAIN] if tls_only else []
     ours += mandatory(pooler=pooler, logical_replicas=logical_replicas)
@@ -114,7 +114,7 @@ def lines(
 
 
 def _structured(rule: Any) -> Record:
-    """Read one rule of the custom resource."""
+    """Convert one rule of the custom resource."""
     options = _get(rule, "options") or {}
     record = Record(
         str(_get(rule, "connection") or "").strip(),
@@ -125,16 +125,16 @@ def _structured(rule: Any) -> Record:
     )
     for text in (*record.databases, *record.users, *record.options, *map(str, record.options.values())):
         if _FORBIDDEN.search(text):
-            raise _refused(f"authentication rule: {text!r} has a line break or NUL")
+            raise _refused(f"authentication rule: {text!r} contains a line break or NUL character")
     for name in record.options:
         if re.fullmatch(r"[a-z_]+", name) is None:
-            raise _refused(f"authentication rule: {name!r} cannot be the name of an option")
+            raise _refused(f"authentication rule: {name!r} is not a valid option name")
     _check(record.connection, record.method, str(record))
     return record
 
 
 def _raw(entry: str) -> list[str]:
-    """Split a user's text into lines, check each as far as its fields go, drop blank ones and comments."""
+    """Split a user's text into lines, drop blank lines and comments, and check the fields of the others."""
     kept = []
     for line in re.split(r"[\n\r]+", entry):
         text = line.strip()
@@ -147,26 +147,26 @@ def _raw(entry: str) -> list[str]:
 
 def _check_raw(text: str) -> None:
     if "\0" in text or text.endswith("\\"):
-        raise _refused(f"pg_hba line {text!r} has NUL or ends with a backslash")
+        raise _refused(f"pg_hba line {text!r} contains a NUL character or ends with a backslash")
     try:
-        words = shlex.split(text.replace("'", r"\'"), comments=True)
+        fields = shlex.split(text.replace("'", r"\'"), comments=True)
     except ValueError:
         raise _refused(f"pg_hba line {text!r} has an unclosed quote") from None
-    if words[:1] and words[0] in _INCLUDES:
+    if fields[:1] and fields[0] in _INCLUDES:
         return
-    # Blanks after a comma belong to the list: "all, other" is one field.
-    words = re.sub(r",\s+", ",", "\x1f".join(words).replace(",\x1f", ",")).split("\x1f")
-    if words[0] not in _CONNECTIONS:
-        raise _refused(f"pg_hba line {text!r}: {words[0]!r} is not a type of connection")
-    position = 3 if words[0] == "local" else 4
-    if position == 4 and len(words) > position:  # noqa: PLR2004 - the field of the address is the fourth
-        position += _check_address(words[3], words[4], text)
-    if len(words) <= position:
-        raise _refused(f"pg_hba line {text!r} ends before its method")
-    _check(words[0], words[position], text)
-    for option in words[position + 1 :]:
+    # A blank after a comma is part of a list: "all, other" is one field.
+    fields = re.sub(r",\s+", ",", "\x1f".join(fields).replace(",\x1f", ",")).split("\x1f")
+    if fields[0] not in _CONNECTIONS:
+        raise _refused(f"pg_hba line {text!r}: {fields[0]!r} is not a connection type")
+    position = 3 if fields[0] == "local" else 4
+    if position == 4 and len(fields) > position:  # noqa: PLR2004 - the address is the fourth field
+        position += _check_address(fields[3], fields[4], text)
+    if len(fields) <= position:
+        raise _refused(f"pg_hba line {text!r} has no authentication method")
+    _check(fields[0], fields[position], text)
+    for option in fields[position + 1 :]:
         if "=" not in option:
-            raise _refused(f"pg_hba line {text!r}: option {option!r} is not of the form name=value")
+            raise _refused(f"pg_hba line {text!r}: option {option!r} does not have the form name=value")
 
 
 def _check_address(address: str, following: str, text: str) -> int:
@@ -179,17 +179,18 @@ def _check_address(address: str, following: str, text: str) -> int:
         if mask:
             ipaddress.ip_address(following)
     except ValueError:
-        raise _refused(f"pg_hba line {text!r}: {address!r} is not an address with a mask") from None
+        raise _refused(f"pg_hba line {text!r}: {address!r} is not an IP address with a mask") from None
     return int(mask)
 
 
 def _check(connection: str, method: str, text: str) -> None:
     if connection not in _CONNECTIONS:
-        raise _refused(f"pg_hba line {text!r}: {connection!r} is not a type of connection")
+        raise _refused(f"pg_hba line {text!r}: {connection!r} is not a connection type")
     if method not in _METHODS:
         raise _refused(f"pg_hba line {text!r}: {method!r} is not an authentication method")
     if connection not in _ONLY_ON.get(method, (connection,)):
-        raise _refused(f"pg_hba line {text!r}: method {method} needs {' or '.join(_ONLY_ON[method])}")
+        needed = " or ".join(_ONLY_ON[method])
+        raise _refused(f"pg_hba line {text!r}: method {method} requires connection type {needed}")
 
 
 def _get(rule: Any, name: str) -> Any:
@@ -201,9 +202,10 @@ def _names(names: Sequence[str], *, keyword: str = "") -> str:
 
 
 def _name(name: str) -> str:
-    """Quote a name, which takes the special meaning from `all`, `+role` and `@file`.
+    """Quote a name, so that `all`, `+role` and `@file` have no special meaning.
 
-    A leading slash starts a regular expression even in quotes: such a name becomes one that matches itself.
+    A leading slash starts a regular expression even in quotes, so such a name becomes an expression that
+    matches exactly this name.
     """
     if name.startswith("/"):
         return _quote("/^" + re.sub(r"([^A-Za-z0-9_ ])", r"\\\1", name) + "$")

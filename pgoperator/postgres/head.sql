@@ -1,4 +1,4 @@
--- The beginning of every script: psql's own settings, the session, and whether this is the server that is meant.
+-- The head of every script: psql settings, session settings, and the check of the server's role and version.
 -- Variables: major; extensions, libraries (JSON). Output: facts, one JSON object a line.
 \set ON_ERROR_STOP on
 \set QUIET on

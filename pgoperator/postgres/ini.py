@@ -1,4 +1,4 @@
-"""The INI dialect that pgBackRest and pgBouncer share: `[section]` and `key = value`, one line each."""
+"""The INI dialect of pgBackRest and pgBouncer: `[section]` and `key = value`, one line each."""
 
 from collections.abc import Mapping
 
@@ -8,9 +8,9 @@ _BREAKS = "\n\r\0"
 
 
 def render(sections: Mapping[str, Mapping[str, str]]) -> str:
-    """Write the sections in their order, the keys of each sorted, so that equal settings give equal text.
+    """Render the sections in their order with sorted keys, so that equal settings give equal text.
 
-    A name or value with a line break or NUL would smuggle in a setting of its own: `InvalidSpec`.
+    `InvalidSpec` for a name or value with a line break or NUL, which could inject another setting.
     """
     blocks = []
     for section, settings in sections.items():
@@ -26,4 +26,4 @@ def render(sections: Mapping[str, Mapping[str, str]]) -> str:
 
 def _check(name: str, text: str, *, banned: str) -> None:
     if any(character in text for character in banned) or not name.strip():
-        raise InvalidSpec(f"the setting {name!r} has a character that a configuration file cannot hold")
+        raise InvalidSpec(f"the setting {name!r} has a character that a configuration file cannot contain")

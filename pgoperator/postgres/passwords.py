@@ -1,4 +1,4 @@
-"""Passwords the operator makes up."""
+"""Generated passwords."""
 
 import string
 from collections.abc import Callable
@@ -6,14 +6,14 @@ from typing import Literal
 
 _ALPHANUMERIC = string.ascii_letters + string.digits
 
-# Quotes, backslash and blank would need escapes in users.txt of pgBouncer, in connection strings and in
-# .pgpass; `$` starts a reference in the environment of a container. What is left makes 6.4 bits a character.
-_ASCII = _ALPHANUMERIC + "".join(sorted(set(string.punctuation) - set("\"'`\\$")))
+# Characters that need no escape: not in a URI (whose percent signs also break Python's ConfigParser),
+# in pgBouncer's users.txt, in connection strings, in .pgpass or in a shell.
+_ASCII = _ALPHANUMERIC + "-._~"
 
 
 def generate(kind: Literal["ASCII", "AlphaNumeric"], length: int, choice: Callable[[str], str]) -> str:
-    """Draw a password with `choice`, which is `secrets.choice` but in tests."""
+    """Generate a password of `length` characters; `choice` is `secrets.choice` except in tests."""
     if length < 1:
-        raise ValueError("a password has at least one character")
+        raise ValueError("a password must have at least one character")
     alphabet = _ASCII if kind == "ASCII" else _ALPHANUMERIC
     return "".join(choice(alphabet) for _ in range(length))

@@ -1,6 +1,7 @@
-"""Configuration of pgBackRest: instances push and get, the repository host backs up, both serve TLS.
+"""Configuration files of pgBackRest for the instances and for the repository host.
 
-Files, sections and paths are those of `objects.md` §3.1. Every text is whole: it replaces the file.
+Instances push and get WAL, the repository host takes backups, and both run a TLS server. Names of files and
+sections and the paths are those of Percona's operator. Each function returns the complete text of a file.
 """
 
 import re
@@ -12,38 +13,40 @@ from pgoperator.postgres import ini
 from pgoperator.postgres.parameters import SOCKET_DIRECTORY
 
 STANZA = "db"
+CONFIG_HASH = "/etc/pgbackrest/conf.d/config-hash"
+"""The mounted file with the digest of the repositories in the configuration."""
 PORT = 8432
-"""Of the TLS server; pgBackRest's own default, so no file names it."""
+"""Port of the TLS server: pgBackRest's default, so no file contains it."""
 
 CLIENT_DIRECTORY = "/etc/pgbackrest/conf.d/~postgres-operator"
-"""Holds tls-ca.crt, client-tls.crt and client-tls.key."""
+"""Contains tls-ca.crt, client-tls.crt and client-tls.key."""
 SERVER_DIRECTORY = "/etc/pgbackrest/server"
-"""Holds server-tls.crt and server-tls.key."""
+"""Contains server-tls.crt and server-tls.key."""
 INSTANCE_LOG_PATH = "/pgdata/pgbackrest/log"
 SPOOL_PATH = "/pgdata/pgbackrest-spool"
 
 QUICK = ("--io-timeout=5", "--db-timeout=10", "--protocol-timeout=15")
-"""Options for commands that an operator's pass waits for: better a clear failure and another try."""
+"""Options for commands during a pass: a quick failure and a retry are better than a blocked pass."""
 
 _LIMITS = {
-    # Seconds. With the default of 60 and retries on top, a storage endpoint that refuses connections held one
-    # stanza-create for nine minutes (`testbed/README.md`).
+    # Seconds. With the default of 60, an S3 endpoint that refused connections blocked one stanza-create for
+    # nine minutes, because pgBackRest also retries.
     "io-timeout": "15",
-    # The longest statement is the start of a backup, with `start-fast` an immediate checkpoint; default 1800.
+    # The longest statement is the immediate checkpoint at the start of a backup (`start-fast`); default 1800.
     "db-timeout": "600",
     "protocol-timeout": "660",  # must be longer than db-timeout
     "archive-timeout": "60",
-    # Of a peer that is gone without a word one learns within 20 s, unless an answer to it is under way.
+    # Detects a lost peer within 20 s, unless unacknowledged data is in flight.
     "tcp-keep-alive-idle": "5",
     "tcp-keep-alive-interval": "5",
     "tcp-keep-alive-count": "3",
 }
-# One file at a time, and PostgreSQL comes again: a peer that fell silent, as on a node that is cut off, must
-# not hold the archive for the eleven minutes that a step of a backup may take.
+# For commands that transfer one file and that PostgreSQL retries: a silent peer, such as one on an isolated
+# node, must not block archiving for the eleven minutes that `protocol-timeout` allows a backup.
 _SINGLE_FILE_LIMITS = {"db-timeout": "20", "protocol-timeout": "60"}
-# The repository host ends a session that is silent for so long. That of a primary that died while it pushed
-# holds a lock that every push needs. Clients speak in half of their own limit, so a restore has one, too;
-# no backup asks the repository host.
+# The repository host ends a session after this time without data: the session of a primary that died during a
+# push holds a lock that every push needs. A client sends keepalives at half of its own protocol-timeout, so a
+# restore needs a limit as well. A backup does not use the server of the repository host.
 _INSTANCE_LIMITS = {
     "global:archive-get": _SINGLE_FILE_LIMITS,
     "global:archive-push": _SINGLE_FILE_LIMITS,
@@ -53,14 +56,21 @@ _HOST_LIMITS = {"global:server": {"protocol-timeout": "150"}}
 _FORBIDDEN = re.compile(
     r"stanza|cmd|config(-.*)?|spool-path|lock-path|tls-server-.*|pg\d+-.*|repo\d+-host(-.*)?|repo\d+-type"
 )
+_REPO_OPTION = re.compile(r"(repo\d+)-")
+_PLACE = re.compile(
+    r"repo\d+-(path|cipher-type|s3-(bucket|endpoint|region)|gcs-(bucket|endpoint)|azure-(account|container|endpoint))"
+)
 _REPO_NAME = re.compile(r"repo[1-4]")
+UNCONFIRMED = "unconfirmed"
+"""The digest of repositories that may belong to another cluster: no repositories have this digest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Repo:
     """A repository.
 
-    `options` are named without prefix: bucket, endpoint, region (s3), bucket (gcs) or container (azure).
+    `options`: option names without the prefix: bucket, endpoint and region (s3), bucket (gcs), container
+    (azure).
     """
 
     name: str
@@ -68,28 +78,54 @@ class Repo:
     options: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse a name that pgBackRest has no options for."""
+        """Raise ValueError for a name that pgBackRest has no options for."""
         if _REPO_NAME.fullmatch(self.name) is None:
-            raise ValueError(f"a repository is called repo1 to repo4, not {self.name!r}")
+            raise ValueError(f"repository name {self.name!r} is not one of repo1 to repo4")
 
 
-def archive_command(script: str = "") -> str:
-    """Push one segment; PostgreSQL must see the status of the push and of nothing after it.
+def archive_command(repositories: str, script: str = "") -> str:
+    """Return the command that pushes one segment and exits with the status of the push.
 
-    `script`: path of `pgbackrest-push.sh`, which tells the time of the last commit besides.
+    It fails unless the mounted configuration is that of the `repositories` with this digest: the repositories
+    of another configuration may belong to another cluster. `script`: path of `pgbackrest-push.sh`, which also
+    reports the time of the last commit.
     """
-    return f'bash {script} "%p"' if script else f'pgbackrest --stanza={STANZA} archive-push "%p"'
+    if script:
+        return f'bash {script} "%p" {repositories}'
+    check = f'[ "$(cat {CONFIG_HASH})" = {repositories} ]'
+    return f'{check} && pgbackrest --stanza={STANZA} archive-push "%p"'
 
 
 def restore_command(repo: str | None = None) -> str:
-    """Get one segment, from the given repository (`repo2`) or from the first that has it."""
+    """Return the command that gets one segment from `repo` (such as `repo2`) or from the first match."""
     only = f" --repo={repo.removeprefix('repo')}" if repo else ""
     return f'pgbackrest --stanza={STANZA}{only} archive-get %f "%p"'
 
 
+def place(repo: str, options: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """Return the options in `spec.backups.pgbackrest.global` that determine where a repository is."""
+    own = [(name, value) for name, value in options.items() if name.startswith(f"{repo}-")]
+    return tuple(sorted((name, value) for name, value in own if _PLACE.fullmatch(name)))
+
+
 def forbidden(options: Iterable[str]) -> list[str]:
-    """Names in `spec.backups.pgbackrest.global` that have no effect, as the operator owns them, sorted."""
+    """Sorted names in `spec.backups.pgbackrest.global` without effect, because the operator sets them."""
     return sorted(name for name in options if _FORBIDDEN.fullmatch(name))
+
+
+def is_of_other_repo(option: str, repo: str) -> bool:
+    """Whether an option configures another repository than `repo` (such as `repo2`)."""
+    prefix = _REPO_OPTION.match(option)
+    return prefix is not None and prefix[1] != repo
+
+
+def without_other_repos(text: str, repo: str) -> str:
+    """Return the text of a configuration file without the options, such as keys, of other repositories.
+
+    Also without those in comments.
+    """
+    lines = text.splitlines(keepends=True)
+    return "".join(line for line in lines if not is_of_other_repo(line.lstrip("#; \t"), repo))
 
 
 def instance_conf(
@@ -99,13 +135,15 @@ def instance_conf(
     pg_path: str,
     pg_port: int,
     overrides: Mapping[str, str],
+    confirmed: bool = True,
     wal_encryption: bool = False,
 ) -> str:
     """Text of `pgbackrest_instance.conf`.
 
-    `repo_host`: full DNS name of the host with the volume repositories, None when there is none. `overrides`:
-    `spec.backups.pgbackrest.global`, which wins but for `forbidden` names. `wal_encryption`: by pg_tde; what
-    pgBackRest would otherwise look into, it cannot read then.
+    `repo_host`: DNS name of the repository host, None without volume repositories. `overrides`:
+    `spec.backups.pgbackrest.global`; it overrides all settings except `forbidden` names. `confirmed`: whether
+    the repositories are this cluster's own; `archive-get.sh` reads no others. `wal_encryption`: WAL is
+    encrypted by pg_tde, so pgBackRest cannot verify WAL headers and page checksums.
     """
     settings = {
         **_common(repos),
@@ -120,7 +158,8 @@ def instance_conf(
             settings |= _host(f"{repo.name}-host", repo_host) | {f"{repo.name}-host-user": "postgres"}
     stanza = {"pg1-path": pg_path, "pg1-port": str(pg_port), "pg1-socket-path": SOCKET_DIRECTORY}
     commands = _unless(overrides, _INSTANCE_LIMITS)
-    return ini.render({"global": settings | _allowed(overrides), **commands, STANZA: stanza})
+    text = ini.render({"global": settings | _allowed(overrides), **commands, STANZA: stanza})
+    return text if confirmed else f"# {UNCONFIRMED}\n{text}"
 
 
 def repo_conf(
@@ -128,7 +167,7 @@ def repo_conf(
 ) -> str:
     """Text of `pgbackrest_repo.conf`.
 
-    `hosts`: full DNS name, PostgreSQL's port and data path of each instance.
+    `hosts`: DNS name, PostgreSQL port and data directory of each instance.
     """
     volumes = [repo.name for repo in repos if repo.type == "volume"]
     log = {"log-path": f"/pgbackrest/{volumes[0]}/log"} if volumes else {"log-level-file": "off"}
@@ -143,14 +182,15 @@ def repo_conf(
     return ini.render({"global": _common(repos) | log | _allowed(overrides), **commands, STANZA: stanza})
 
 
-def server_conf(*, client_cn: str, ipv6: bool = False) -> str:
-    """Text of `~postgres-operator_server.conf`, the same on both sides.
+def server_conf(*, client_cn: str, ipv6: bool = False, stanza: str = "*") -> str:
+    """Text of `~postgres-operator_server.conf`, the same for instances and repository host.
 
-    A client that shows `client_cn` may do what concerns the stanza of this cluster, and nothing else.
+    The client certificate with the common name `client_cn` gives access to `stanza`. The repositories of a
+    host are its cluster's own, so its clients need not name one: `pgbackrest info` works as it is.
     """
     tls = {
-        "tls-server-address": "::" if ipv6 else "0.0.0.0",  # noqa: S104 - the pod's own network is the border
-        "tls-server-auth": f"{client_cn}={STANZA}",
+        "tls-server-address": "::" if ipv6 else "0.0.0.0",  # noqa: S104 - all addresses of the pod
+        "tls-server-auth": f"{client_cn}={stanza}",
         "tls-server-ca-file": f"{CLIENT_DIRECTORY}/tls-ca.crt",
         "tls-server-cert-file": f"{SERVER_DIRECTORY}/server-tls.crt",
         "tls-server-key-file": f"{SERVER_DIRECTORY}/server-tls.key",
@@ -169,7 +209,7 @@ def _common(repos: Iterable[Repo]) -> dict[str, str]:
     settings = {**_LIMITS, "start-fast": "y"}
     for repo in repos:
         settings[f"{repo.name}-path"] = f"/pgbackrest/{repo.name}"
-        # Small files together: an empty cluster has 1,300, each else to be synced, or sent in a request.
+        # Bundles small files: an empty cluster has 1,300, which would each need a sync or a request.
         settings[f"{repo.name}-bundle"] = "y"
         if repo.type != "volume":
             settings[f"{repo.name}-type"] = repo.type
@@ -178,7 +218,7 @@ def _common(repos: Iterable[Repo]) -> dict[str, str]:
 
 
 def _host(prefix: str, host: str) -> dict[str, str]:
-    """Settings to reach another host by TLS with the cluster's client certificate."""
+    """Settings to connect to another host over TLS with the cluster's client certificate."""
     return {
         prefix: host,
         f"{prefix}-type": "tls",
@@ -191,7 +231,7 @@ def _host(prefix: str, host: str) -> dict[str, str]:
 def _unless(
     overrides: Mapping[str, str], sections: Mapping[str, Mapping[str, str]]
 ) -> dict[str, Mapping[str, str]]:
-    """Sections of which the user has set nothing: whole ones, as one limit must be less than another."""
+    """Return the sections without any user setting: the limits of a section depend on each other."""
     return {name: limits for name, limits in sections.items() if limits.keys().isdisjoint(overrides)}
 
 

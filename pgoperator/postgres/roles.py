@@ -1,4 +1,4 @@
-"""Attributes of a role, as a user writes them in `spec.users[].options`: a strict subset of ALTER ROLE."""
+"""Parses role attributes in `spec.users[].options`, a strict subset of the ALTER ROLE syntax."""
 
 import re
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from datetime import datetime
 from pgoperator.errors import InvalidSpec
 
 Attribute = tuple[str, bool | int | str]
-"""Column of pg_authid and its wanted value."""
+"""Column of pg_authid and its desired value."""
 
 _FLAGS: Mapping[str, str] = {
     "BYPASSRLS": "rolbypassrls",
@@ -26,49 +26,49 @@ _HIGHEST_LIMIT = 2**31 - 1
 
 
 def parse_options(text: str) -> tuple[Attribute, ...]:
-    """Read role attributes; `InvalidSpec` names the first word that is none, or that stands there twice.
+    """Parse role attributes; `InvalidSpec` names the first unknown or repeated option.
 
-    PASSWORD is none of them: it would put a clear text into the custom resource. IN ROLE cannot be altered.
-    A time must be `infinity` or begin with an ISO date: PostgreSQL would take others too, but could then
-    refuse the statement, and with it every change to roles.
+    PASSWORD is not supported, because the custom resource would contain it as plain text. ALTER ROLE does not
+    support IN ROLE. A time must be `infinity` or begin with an ISO date: PostgreSQL accepts other formats,
+    but an invalid one would make it reject the transaction with all changes to roles.
     """
-    words = _TOKEN.findall(text)
-    found: dict[str, bool | int | str] = {}
-    while words:
-        word = words.pop(0)
-        upper = word.upper()
+    tokens = _TOKEN.findall(text)
+    attributes: dict[str, bool | int | str] = {}
+    while tokens:
+        token = tokens.pop(0)
+        upper = token.upper()
         flag = upper.removeprefix("NO") if upper not in _FLAGS else upper
-        if upper == "WITH" and not found:
+        if upper == "WITH" and not attributes:
             continue
         if flag in _FLAGS:
             column, value = _FLAGS[flag], flag == upper
         elif upper == "CONNECTION":
-            column, value = "rolconnlimit", _limit(words)
+            column, value = "rolconnlimit", _limit(tokens)
         elif upper == "VALID":
-            column, value = "rolvaliduntil", _until(words)
+            column, value = "rolvaliduntil", _until(tokens)
         else:
-            raise InvalidSpec(f"{word!r} is not an option a user can have", reason="InvalidUser")
-        if column in found:
-            raise InvalidSpec(f"{word!r} repeats or contradicts an earlier option", reason="InvalidUser")
-        found[column] = value
-    return tuple(found.items())
+            raise InvalidSpec(f"{token!r} is not a supported user option", reason="InvalidUser")
+        if column in attributes:
+            raise InvalidSpec(f"{token!r} repeats or contradicts an earlier option", reason="InvalidUser")
+        attributes[column] = value
+    return tuple(attributes.items())
 
 
-def _limit(words: list[str]) -> int:
-    """Read what follows CONNECTION."""
-    second, number = _take(words, "CONNECTION"), _take(words, "CONNECTION LIMIT")
+def _limit(tokens: list[str]) -> int:
+    """Parse the tokens after CONNECTION."""
+    second, number = _take(tokens, "CONNECTION"), _take(tokens, "CONNECTION LIMIT")
     if second.upper() != "LIMIT":
-        raise InvalidSpec(f"{second!r} after CONNECTION should be LIMIT", reason="InvalidUser")
+        raise InvalidSpec(f"{second!r} after CONNECTION must be LIMIT", reason="InvalidUser")
     if re.fullmatch(r"-1|[0-9]{1,10}", number, re.ASCII) is None or int(number) > _HIGHEST_LIMIT:
-        raise InvalidSpec(f"{number!r} is not a connection limit", reason="InvalidUser")
+        raise InvalidSpec(f"{number!r} is not a valid connection limit", reason="InvalidUser")
     return int(number)
 
 
-def _until(words: list[str]) -> str:
-    """Read what follows VALID."""
-    second, time = _take(words, "VALID"), _take(words, "VALID UNTIL")
+def _until(tokens: list[str]) -> str:
+    """Parse the tokens after VALID."""
+    second, time = _take(tokens, "VALID"), _take(tokens, "VALID UNTIL")
     if second.upper() != "UNTIL":
-        raise InvalidSpec(f"{second!r} after VALID should be UNTIL", reason="InvalidUser")
+        raise InvalidSpec(f"{second!r} after VALID must be UNTIL", reason="InvalidUser")
     text = time[1:-1].strip()
     if not time.startswith("'") or (text.lower() != "infinity" and not _is_time(text)):
         raise InvalidSpec(f"{time} is neither 'infinity' nor a quoted ISO time", reason="InvalidUser")
@@ -85,7 +85,7 @@ def _is_time(text: str) -> bool:
     return True
 
 
-def _take(words: list[str], before: str) -> str:
-    if not words:
-        raise InvalidSpec(f"the options end after {before}", reason="InvalidUser")
-    return words.pop(0)
+def _take(tokens: list[str], before: str) -> str:
+    if not tokens:
+        raise InvalidSpec(f"the user options end after {before}: a value is missing", reason="InvalidUser")
+    return tokens.pop(0)

@@ -1,6 +1,6 @@
--- A superuser's session that neither trusts what users have set for their databases and roles, nor leaves a
--- trace of the verifiers it handles. Only `SET` until the search path is pinned: it calls no function that a
--- user could have put in the way.
+-- A superuser session that ignores the settings of users for their databases and roles, and that keeps verifiers
+-- out of logs and statistics. Only SET is used until the search path is fixed, because it calls no function that a
+-- user could have replaced.
 SET ROLE NONE;
 SET search_path = pg_catalog, pg_temp;
 SET application_name = 'pgoperator';
@@ -14,7 +14,7 @@ SET session_replication_role = origin;
 SET statement_timeout = '60s';
 SET lock_timeout = '5s';
 SET idle_in_transaction_session_timeout = '60s';
--- Each pass compares again, so waiting for a standby buys nothing, and with none in sight it would not end.
+-- Each pass compares again, so waiting for a synchronous standby has no benefit, and without one it would block.
 SET synchronous_commit = local;
 SET client_min_messages = warning;
 SET lc_messages = 'C';
@@ -24,7 +24,7 @@ SET log_duration = off;
 SET log_min_duration_statement = -1;
 SET log_min_error_statement = panic;
 SET track_activities = off;
--- What depends on the version or on a library that is loaded here.
+-- Settings that depend on the version or on a loaded library.
 SELECT count(set_config(s.name, quiet.value, false)) AS ignored
 FROM (VALUES
     ('auto_explain.log_min_duration', '-1'),

@@ -1,6 +1,6 @@
-"""The machinery of controllers; it knows no kind.
+"""The controller runtime, independent of the kinds it serves.
 
-Reading order: result, source, queue, controller, manager, server. A watch event goes through `Watch.keep` and
-`Watch.to_keys` to the `WorkQueue` of each controller that asked; a worker takes the key, and `reconcile`
-reads everything it needs by itself: an event says that something has changed, never what.
+Reading order: result, source, queue, controller, manager, server. A watch event passes `Watch.keep` and
+`Watch.to_keys` and reaches the `WorkQueue` of each subscribed controller as a key. A worker takes the key and
+calls `reconcile`, which reads the current state itself: an event is a trigger and carries no state.
 """

@@ -1,4 +1,4 @@
-"""Who may read the metrics, and the certificate that is shown to him."""
+"""Authentication of requests to the metrics port, and the certificate shown to clients."""
 
 import asyncio
 import ssl
@@ -14,25 +14,25 @@ from pgoperator.kube import reviews
 from pgoperator.kube.client import Client
 from pgoperator.kube.errors import ApiError
 
-REMEMBER = 60.0  # seconds for which a reader is let in without a new question
+REMEMBER = 60.0  # seconds for which an admitted token is not reviewed again
 OK, UNAUTHORIZED, FORBIDDEN, UNAVAILABLE = 200, 401, 403, 503
 
 log = structlog.get_logger(__name__)
 
 
 class Guard:
-    """Asks the API server for the owner of a bearer token and for his rights."""
+    """Checks bearer tokens with TokenReview and SubjectAccessReview of the API server."""
 
     def __init__(self, client: Client, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """`client` should be a lane of its own, so that a scrape does not wait for passes."""
+        """`client` should be a separate lane, so that a scrape does not wait for requests of passes."""
         self._client = client
         self._clock = clock
         self._admitted: dict[bytes, float] = {}
-        # One question at a time: whoever guesses tokens keeps the API server no busier than that.
+        # One review at a time limits the load that a client with guessed tokens can cause.
         self._asking = asyncio.Lock()
 
     async def verdict(self, authorization: str, path: str) -> int:
-        """Return 200 for who may read `path`, else the status that says why not."""
+        """Return the HTTP status for a request: 200 when the token may read `path`, else 401, 403 or 503."""
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
             return UNAUTHORIZED
@@ -45,7 +45,7 @@ class Guard:
             try:
                 status = await self._ask(token.strip(), path)
             except ApiError as error:
-                log.warning("a reader of the metrics cannot be checked", error=str(error))
+                log.warning("cannot authenticate a metrics request", error=str(error))
                 return UNAVAILABLE
             if status == OK:
                 self._admitted[digest] = now + REMEMBER
@@ -59,10 +59,9 @@ class Guard:
 
 
 class Certificate:
-    """`tls.crt` and `tls.key` of a folder; OperatorError when they are no pair at the start.
+    """`tls.crt` and `tls.key` of a folder; OperatorError when they are not a valid pair at the start.
 
-    `context` looks at the files at each handshake: a certificate that has expired unseen would let nobody in
-    who could make us look.
+    The files are checked at each handshake, so a renewed certificate is served without a restart.
     """
 
     def __init__(self, folder: str) -> None:
@@ -76,12 +75,12 @@ class Certificate:
         self.context.sni_callback = self._choose
 
     def _choose(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
-        """Serve what the files are now; what was there before, while they are no pair."""
+        """Serve the current files, or the last valid pair while they are not one."""
         try:
             if (state := self._look()) != self._state:
                 self._current, self._state = self._read(), state
         except OSError as error:
-            log.warning("the certificate of the metrics cannot be read", error=str(error))
+            log.warning("cannot read the metrics certificate", error=str(error))
         connection.context = self._current
 
     def _read(self) -> ssl.SSLContext:
@@ -90,4 +89,4 @@ class Certificate:
         return context
 
     def _look(self) -> list[tuple[int, int]]:
-        return [(found.st_mtime_ns, found.st_ino) for found in (file.stat() for file in self._files)]
+        return [(stat.st_mtime_ns, stat.st_ino) for stat in (file.stat() for file in self._files)]

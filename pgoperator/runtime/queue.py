@@ -1,8 +1,9 @@
-"""The keyed work queue: what to look at, when, and never twice at once."""
+"""The keyed work queue: delays, priorities, deduplication and fair shares of the workers."""
 
 import asyncio
 import heapq
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from itertools import count
 
@@ -10,28 +11,35 @@ from pgoperator import metrics
 from pgoperator.kube.backoff import pause
 from pgoperator.kube.manifest import Key
 
-FIRST, CAP = 0.005, 1000.0  # seconds between tries of a key that fails
-LOW = -100  # priority, as controller-runtime counts: first list and resync yield to real changes
-_SLACK = 64  # stale heap entries that are not worth a clean-up
+FIRST, CAP = 0.005, 1000.0  # seconds; first and maximum backoff of a failing key
+LOW = -100  # priority of the first list and of resyncs, as in controller-runtime
+_SLACK = 64  # stale heap entries below which a clean-up is not worth its cost
 
 
 class WorkQueue:
-    """Keys with the time from which they may be worked on.
+    """Keys with the time at which each becomes due.
 
-    * A key is in the queue once; added again, its earliest time wins.
-    * A key is with one worker at most; added meanwhile, it comes once more after.
-    * Of the keys that are due, changes go before first looks and resyncs, then the longest due.
+    * A key is in the queue once; when it is added again, the earlier time wins.
+    * At most one worker has a key; when it is added in the meantime, it is processed once more afterwards.
+    * Of the due keys, changes come before first lists and resyncs, then the key that has been due longest.
+    * A namespace never occupies more workers than are free: alone it can have half of them, and n busy
+      namespaces leave one of n+1 parts to the next.
     """
 
     def __init__(
         self,
         name: str,
         *,
+        workers: int = 0,
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[float, float], float] | None = None,
     ) -> None:
-        """`clock`: monotonic seconds; `jitter(low, high)` draws a factor, for tests."""
+        """`workers`: how many take keys, 0 = no shares; `clock`: monotonic seconds.
+
+        `jitter(low, high)`: a random factor, which tests replace.
+        """
         self.name = name
+        self._workers = workers
         self._clock = clock
         self._jitter = {} if jitter is None else {"jitter": jitter}
         self._order = count()
@@ -39,7 +47,8 @@ class WorkQueue:
         self._later: list[tuple[float, int, Key]] = []  # heap; an entry that differs from _due is stale
         self._ready: dict[bool, dict[Key, float]] = {False: {}, True: {}}  # low -> key -> since, in order
         self._running: dict[Key, float] = {}  # key -> since
-        self._failures: dict[Key, int] = {}
+        self._busy: Counter[str] = Counter()  # namespace -> running keys
+        self._failures: dict[Key, dict[float, int]] = {}  # key -> cap -> failures in a row
         self._wake = asyncio.Event()
         self._closed = False
         labels = (name, name)
@@ -49,7 +58,7 @@ class WorkQueue:
         self._worked = metrics.WORK_SECONDS.labels(*labels)
 
     def add(self, key: Key, *, after: float = 0.0, low: bool = False) -> None:
-        """Have `key` worked on `after` seconds from now, or earlier if it already is to be."""
+        """Make `key` due in `after` seconds, or at its earlier time if queued; `low` lowers its priority."""
         if self._closed:
             return
         due = self._clock() + max(after, 0.0)
@@ -65,42 +74,63 @@ class WorkQueue:
             self._push(key, due)
 
     def retry(self, key: Key, *, cap: float = CAP) -> float:
-        """Put back a key whose pass failed; returns the seconds until its next try, doubled each time."""
-        self._failures[key] = self._failures.get(key, 0) + 1
-        delay = pause(self._failures[key], first=FIRST, cap=cap, **self._jitter)
+        """Requeue a key whose pass failed; return the backoff in seconds, which doubles with each failure.
+
+        Failures are counted per `cap`: the failures of an outage, which have a low cap, must not lengthen the
+        backoff of the first error after the outage.
+        """
+        failures = self._failures.setdefault(key, {})
+        failures[cap] = failures.get(cap, 0) + 1
+        delay = pause(failures[cap], first=FIRST, cap=cap, **self._jitter)
         self._retries.inc()
         self.add(key, after=delay)
         return delay
 
     def forget(self, key: Key) -> None:
-        """Reset the pauses of a key whose pass succeeded."""
+        """Reset the backoff of a key whose pass succeeded."""
         self._failures.pop(key, None)
 
     def failures(self, key: Key) -> int:
-        """Return how many passes of `key` have failed in a row."""
-        return self._failures.get(key, 0)
+        """Return the number of consecutive failed passes of `key`."""
+        return sum(self._failures.get(key, {}).values())
 
     def take(self) -> Key | None:
-        """Return a key that is due and start its work; None when there is none now."""
+        """Return a due key and mark it as running; None when no key is due, or all namespaces wait."""
         now = self._clock()
         self._promote(now)
+        key = self._next()
+        if key is None:
+            return None
+        low = key in self._ready[True]
+        self._waited.observe(now - self._ready[low].pop(key))
+        del self._due[key]
+        self._running[key] = now
+        self._busy[key.namespace] += 1
+        if self._next() is not None:
+            self._wake.set()  # also for a key that waited for the share of its namespace
+        return key
+
+    def _next(self) -> Key | None:
+        """Return the ready key that is taken next, None when the namespaces of all have their share."""
+        free = self._workers - len(self._running)
         for ready in self._ready.values():
-            if ready:
-                key = next(iter(ready))
-                self._waited.observe(now - ready.pop(key))
-                del self._due[key]
-                self._running[key] = now
-                return key
+            for key in ready:
+                busy = self._busy.get(key.namespace, 0)
+                if not busy or busy < free or not self._workers:
+                    return key
         return None
 
     def done(self, key: Key) -> None:
-        """End the work on `key`; if it was added meanwhile it is due again."""
+        """Mark `key` as no longer running; if it was added in the meantime, it is queued again."""
         self._worked.observe(self._clock() - self._running.pop(key))
+        self._busy[key.namespace] -= 1
+        if not self._busy[key.namespace]:
+            del self._busy[key.namespace]
         if key in self._due:
             self._push(key, self._due[key][0])
 
     async def get(self) -> Key | None:
-        """Wait for a key that is due; None once the queue is closed."""
+        """Wait for a due key; None once the queue is closed."""
         while not self._closed:
             key = self.take()
             if key is not None:
@@ -120,17 +150,17 @@ class WorkQueue:
         self._wake.set()
 
     def depth(self) -> Mapping[int, int]:
-        """Return how many keys are due, by priority."""
+        """Return the number of due keys by priority."""
         self._promote(self._clock())
         return {0: len(self._ready[False]), LOW: len(self._ready[True])}
 
     def running_seconds(self) -> list[float]:
-        """Return how long each key in work has been there."""
+        """Return for each running key the seconds since it was taken."""
         now = self._clock()
         return [now - since for since in self._running.values()]
 
     def waiting(self, key: Key) -> float | None:
-        """Return the seconds until `key` is due, 0 or less if it is; None when it is not in the queue."""
+        """Return the seconds until `key` is due (0 or less when due); None when it is not in the queue."""
         known = self._due.get(key)
         return None if known is None else known[0] - self._clock()
 
@@ -142,12 +172,12 @@ class WorkQueue:
         self._wake.set()
 
     def _promote(self, now: float) -> None:
-        """Move what has become due from the heap to the ready keys."""
+        """Move due keys from the heap to the ready keys."""
         while self._later and self._later[0][0] <= now:
             due, _, key = heapq.heappop(self._later)
             known = self._due.get(key)
             if known is None or known[0] != due or key in self._running:
-                continue  # stale, or `done` will push it again
+                continue  # stale, or running: `done` pushes it again
             ready = self._ready[known[1]]
             if key not in ready:
                 ready[key] = due

@@ -1,16 +1,16 @@
-"""How a pass ends when it does not fail."""
+"""Results of a pass that did not fail."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """All is as desired; the next event or the resync brings the key back."""
+    """The desired state is reached; the next event or the resync triggers the next pass."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Not yet, for `reason`; look again after `seconds` unless an event comes first."""
+    """Not done yet because of `reason`; requeue after `seconds`, or earlier on an event."""
 
     reason: str
     seconds: float

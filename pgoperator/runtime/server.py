@@ -1,8 +1,8 @@
 """HTTP for probes and Prometheus.
 
-/healthz: the event loop runs. /readyz: every watch has its first list; leader or not does not matter, or a
-rollout would wait for a lease that the old pod holds. /metrics: Prometheus' text; over TLS and for whom the
-API server allows it, where a certificate is given.
+/healthz: the event loop runs. /readyz: every watch has its first list. Leadership does not count, because a
+rollout would then wait for a Lease that the old pod holds. /metrics: the text format of Prometheus; with a
+certificate, over TLS and only for clients that the API server authorizes.
 """
 
 import asyncio
@@ -16,11 +16,11 @@ from pgoperator.kube.transport import Sleep
 from pgoperator.runtime.guard import OK, Certificate, Guard
 
 BEAT = 1.0  # seconds
-LATE = 15.0  # seconds without a beat: the loop is blocked by something that will not end
+LATE = 15.0  # seconds without a beat after which the event loop counts as blocked
 
 
 class Heart:
-    """Beats as long as the event loop turns."""
+    """Records that the event loop runs."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -28,11 +28,11 @@ class Heart:
 
     @property
     def alive(self) -> bool:
-        """Whether the last beat was not long ago."""
+        """Whether the last beat is less than LATE seconds old."""
         return self._clock() - self._last < LATE
 
     def beat(self) -> None:
-        """Say that the loop turns."""
+        """Record that the loop runs."""
         self._last = self._clock()
 
     async def run(self, sleep: Sleep = asyncio.sleep) -> None:
@@ -43,7 +43,7 @@ class Heart:
 
 
 class Server:
-    """The two listeners; port 0 takes any free port, see `ports`."""
+    """The two HTTP listeners; with port 0 the system chooses a free port, see `ports`."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Server:
         unready: Callable[[], list[str]],
         secure: tuple[Certificate, Guard] | None = None,
     ) -> None:
-        """`unready()` names what is still missing, [] when ready; `secure` is for the port of the metrics."""
+        """`unready()`: kinds without a first list; `secure`: certificate and guard of the metrics port."""
         self._heart = heart
         self._unready = unready
         self._secure = secure
@@ -59,7 +59,7 @@ class Server:
         self.ports: list[int] = []
 
     async def start(self, metrics_port: int, health_port: int, host: str | None = None) -> None:
-        """Listen on all addresses unless `host` is given; OSError when a port is taken."""
+        """Listen on all addresses, or on `host`; OSError when a port is in use."""
         health = web.get("/healthz", self._healthz)
         tls = self._secure[0].context if self._secure else None
         for port, routes, context in (
@@ -80,12 +80,16 @@ class Server:
             await runner.cleanup()
 
     async def _healthz(self, _: web.Request) -> web.Response:
-        return web.Response(text="ok") if self._heart.alive else web.Response(status=500, text="loop is late")
+        return (
+            web.Response(text="ok")
+            if self._heart.alive
+            else web.Response(status=500, text="event loop is blocked")
+        )
 
     async def _readyz(self, _: web.Request) -> web.Response:
         missing = self._unready()
         return (
-            web.Response(status=503, text=f"not listed yet: {', '.join(missing)}")
+            web.Response(status=503, text=f"waiting for the first list of: {', '.join(missing)}")
             if missing
             else web.Response(text="ok")
         )

@@ -1,21 +1,38 @@
-"""Files that run in containers, as they are: real scripts, checked by shellcheck, tested by running them."""
+"""Files that run in containers, as they are: real scripts, checked by shellcheck, tested by running them.
 
-import hashlib
+The folders are the containers that run them: `database`, `pgbackrest` (server and Jobs), `restore` (Jobs that
+fill a data volume), `pgbouncer`, `pmm`; `common` is for several. In the cluster they lie in one ConfigMap,
+under their bare names, because they call each other.
+"""
+
 from collections.abc import Iterable
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 
-SCRIPTS = tuple(sorted(entry.name for entry in files(__name__).iterdir() if entry.name.endswith(".sh")))
-"""All scripts; they go into one ConfigMap, because they call each other."""
-
-
-def read(path: str) -> str:
-    """Return the text of a file; `path` is relative to this package."""
-    return files(__name__).joinpath(path).read_text(encoding="utf-8")
+from pgoperator import digest as digests
 
 
-def digest(paths: Iterable[str]) -> str:
-    """Sum of names and texts, for an annotation: an edited script rolls out like any other change."""
-    total = hashlib.sha256()
-    for path in sorted(paths):
-        total.update(f"{path}\0{read(path)}\0".encode())
-    return total.hexdigest()[:16]
+def _scripts() -> dict[str, Traversable]:
+    folders = (entry for entry in files(__name__).iterdir() if entry.is_dir())
+    found = [entry for folder in folders for entry in folder.iterdir() if entry.name.endswith(".sh")]
+    return {entry.name: entry for entry in sorted(found, key=lambda entry: entry.name)}
+
+
+_PATHS = _scripts()
+SCRIPTS = tuple(_PATHS)
+"""The names of all scripts; no two folders have one of the same name."""
+
+
+def read(name: str) -> str:
+    """Return the text of a script; KeyError when there is none of this name."""
+    return _PATHS[name].read_text(encoding="utf-8")
+
+
+def path(name: str) -> Traversable:
+    """Where a script lies in this package."""
+    return _PATHS[name]
+
+
+def digest(names: Iterable[str]) -> str:
+    """Digest of names and texts, for an annotation: an edited script rolls out like any other change."""
+    return digests.digest("".join(f"{name}\0{read(name)}\0" for name in sorted(names)), 16)

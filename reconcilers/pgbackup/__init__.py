@@ -1,7 +1,9 @@
-"""A PerconaPGBackup.
+"""The controller of PerconaPGBackup: takes one backup for each object, and removes it with the object.
 
-`states` decides (pure), `look` sees, `job` builds and reads Jobs, `lease` lets one work at a time, `deletion`
-and `retention` end objects; `controller` puts them together and `watches` wakes it.
+Owns the backup and expire Jobs, the Lease of a cluster's repositories and the status of PerconaPGBackups.
+Imports `reconcilers.jobs`, and of `reconcilers.pgcluster` the packages `state`, `backups`, `pods`,
+`bootstrap` and `lifecycle`.
+Start with `controller.PGBackups`, then `decide_state`, the state machine, and `observe`, its input.
 """
 
 from reconcilers.pgbackup.controller import PGBackups

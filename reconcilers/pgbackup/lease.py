@@ -1,49 +1,48 @@
 """The Lease of a cluster's repositories: one backup, expiry or restore at a time.
 
-pgBackRest's own locks are files of one pod, and every Job has a pod of its own. The holder is `<name>|<uid>`
-of a PerconaPGBackup or a PerconaPGRestore. The Lease does not end by the clock, because a backup may last: a
-holder counts as long as its object is there and has not ended.
+pgBackRest's own locks are files of one pod, and every Job has its own pod. The holder is `<name>|<uid>` of a
+PerconaPGBackup or a PerconaPGRestore. The Lease does not expire by time, because a backup has no maximum
+duration: a holder is valid as long as its object exists and has not finished.
 """
 
 from pgoperator import labels, naming
 from pgoperator.api.base import Resource
+from pgoperator.api.states import FINISHED
 from pgoperator.context import Context
 from pgoperator.kube import kinds
 from pgoperator.kube.errors import AlreadyExists, Conflict, NotFound
 from pgoperator.kube.manifest import Manifest, annotations_of, is_deleting, uid_of
 from pgoperator.kube.store import Store
 
-FINISHED = ("Succeeded", "Failed")
-
 
 def holder_of(resource: Resource) -> str:
-    """How an object appears in the Lease."""
+    """The holder identity of an object in the Lease."""
     return f"{resource.name}|{resource.metadata.uid}"
 
 
 def held_by(store: Store, namespace: str, cluster: str) -> str:
-    """Who holds the Lease, as the watch saw it last; "" for nobody."""
+    """The holder of the Lease according to the store; "" if nobody holds it."""
     return _holder(store.get(kinds.LEASE, namespace, naming.backup_lease(cluster)))
 
 
 def is_alive(store: Store, namespace: str, holder: str) -> bool:
-    """Whether a holder still works on the repositories."""
+    """Whether the holder's object exists and may still use the repositories."""
     name, _, uid = holder.rpartition("|")
     for kind in (kinds.PG_BACKUP, kinds.PG_RESTORE):
         found = store.get(kind, namespace, name) if name else None
         if found is not None and uid_of(found) == uid:
             ended = (found.get("status") or {}).get("state") in FINISHED
-            # One that is being deleted works until it is gone, unless the data is gone already.
+            # A backup under deletion uses the repository until its object is gone, unless it has expired.
             return not ended or (is_deleting(found) and labels.BACKUP_EXPIRED not in annotations_of(found))
     return False
 
 
-async def acquire(  # noqa: PLR0911 - one for each way that it may go
+async def acquire(  # noqa: PLR0911 - one for each outcome
     ctx: Context, namespace: str, cluster: str, holder: str
 ) -> str:
-    """Take the Lease for `holder`; returns "" when it is his now, else who has it.
+    """Take the Lease for `holder`; return "" when the lease is held by `holder`, else the present holder.
 
-    A holder that works no more is evicted. Two who try at once: the API server lets one of them win.
+    A holder that is no longer alive is replaced. If two try at once, the API server accepts one of them.
     """
     name = naming.backup_lease(cluster)
     known = held_by(ctx.store, namespace, cluster)
@@ -82,7 +81,7 @@ async def acquire(  # noqa: PLR0911 - one for each way that it may go
 
 
 async def release(ctx: Context, namespace: str, cluster: str, holder: str) -> None:
-    """Give the Lease up if it is `holder`'s; who waits for it is woken by the watch on it."""
+    """Release the Lease if `holder` holds it; the watch on Leases wakes the next backup."""
     lease = ctx.store.get(kinds.LEASE, namespace, naming.backup_lease(cluster))
     if lease is None or _holder(lease) != holder:
         return
@@ -93,7 +92,7 @@ async def release(ctx: Context, namespace: str, cluster: str, holder: str) -> No
     try:
         await ctx.client.merge_patch(kinds.LEASE, namespace, naming.backup_lease(cluster), patch)
     except (Conflict, NotFound):
-        return  # somebody has evicted us, or has looked at it: the next pass sees whom it belongs to
+        return  # changed since it was read: the next reconciliation reads the present holder
 
 
 def _holder(lease: Manifest | None) -> str:

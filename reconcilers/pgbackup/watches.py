@@ -1,4 +1,4 @@
-"""Which events wake which backup."""
+"""Which events wake which PerconaPGBackups."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -6,13 +6,13 @@ from typing import Any
 from pgoperator import labels
 from pgoperator.kube import kinds
 from pgoperator.kube.manifest import Key, Manifest, annotations_of, key_of, labels_of
-from pgoperator.runtime.source import Watch
+from pgoperator.runtime.source import Watch, on_difference
 
 Woken = Callable[[str, str], Iterable[Key]]
 
 
 def watches(woken: Woken) -> tuple[Watch, ...]:
-    """`woken` gives the backups that wait for something of a cluster."""
+    """Return the watches; `woken` returns the waiting backups of a cluster."""
 
     def of_cluster(manifest: Manifest) -> Iterable[Key]:
         key = key_of(manifest)
@@ -23,32 +23,26 @@ def watches(woken: Woken) -> tuple[Watch, ...]:
 
     return (
         Watch(kinds.PG_BACKUP, to_keys=lambda manifest: (key_of(manifest),)),
-        Watch(kinds.PG_CLUSTER, to_keys=of_cluster, keep=_differs(_cluster)),
-        Watch(kinds.LEASE, to_keys=of_lease, selector=labels.ANY_CLUSTER, keep=_differs(_holder)),
-        Watch(kinds.JOB, to_keys=worked_for, selector=labels.ANY_CLUSTER),
-        Watch(kinds.POD, to_keys=worked_for, selector=labels.ANY_CLUSTER, keep=_differs(_pod)),
+        Watch(kinds.PG_CLUSTER, to_keys=of_cluster, keep=on_difference(_cluster)),
+        Watch(kinds.LEASE, to_keys=of_lease, selector=labels.ANY_CLUSTER, keep=on_difference(_holder)),
+        Watch(kinds.JOB, to_keys=backup_of, selector=labels.ANY_CLUSTER),
+        Watch(kinds.POD, to_keys=backup_of, selector=labels.ANY_CLUSTER, keep=on_difference(_pod)),
     )
 
 
-def worked_for(manifest: Manifest) -> Iterable[Key]:
-    """The backup that a Job or its pod works for."""
+def backup_of(manifest: Manifest) -> Iterable[Key]:
+    """The backup to which a Job or its pod belongs."""
     name = annotations_of(manifest).get(labels.PGBACKREST_BACKUP)
     if name and labels.PGBACKREST in labels_of(manifest):
         yield Key(kinds.PG_BACKUP.kind, key_of(manifest).namespace, name)
 
 
-def _differs(facts: Callable[[Manifest], Any]) -> Callable[[Manifest | None, Manifest | None], bool]:
-    def keep(old: Manifest | None, new: Manifest | None) -> bool:
-        return old is None or new is None or facts(old) != facts(new)
-
-    return keep
-
-
 def _cluster(cluster: Manifest) -> Any:
     metadata, status = cluster["metadata"], cluster.get("status") or {}
-    # The state tells that a primary is back: one that waits for it holds the Lease, and others wait for that.
-    whole = metadata.get("generation"), metadata.get("deletionTimestamp")
-    return *whole, status.get("state"), status.get("pgbackrest")
+    # The state changes when the primary returns: the backup that waits for a primary holds the Lease.
+    accepted = labels.FINALIZER in (metadata.get("finalizers") or ())
+    identity = metadata.get("generation"), metadata.get("deletionTimestamp"), accepted
+    return *identity, status.get("state"), status.get("pgbackrest")
 
 
 def _holder(lease: Manifest) -> Any:
@@ -56,5 +50,5 @@ def _holder(lease: Manifest) -> Any:
 
 
 def _pod(pod: Manifest) -> Any:
-    """Not every word of a pod: those of databases change all the time."""
+    """The status of backup pods only: the pods of databases change all the time."""
     return pod.get("status") if labels.PGBACKREST_BACKUP in annotations_of(pod) else None

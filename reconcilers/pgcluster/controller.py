@@ -1,17 +1,17 @@
-"""One pass over one cluster: observe, ask the steps, apply, prune, act, report.
+"""A pass over one cluster: observe, build, apply, prune, act, report.
 
-A pass reads everything and remembers nothing that it could not find out again. It may be cut off after any
-write: the next one sees what is there and goes on from that.
+A pass reads the whole state; the cache only saves queries. It may be interrupted after any write: the next
+pass observes what exists and continues.
 """
 
-from collections.abc import Awaitable
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import structlog
 
 from pgoperator import labels, metrics, naming
 from pgoperator.api.cluster import PGCluster
-from pgoperator.api.status import PGClusterStatus
+from pgoperator.api.status import PGClusterStatus, ScheduledBackupStatus
 from pgoperator.context import Context
 from pgoperator.errors import InvalidSpec, OperatorError
 from pgoperator.kube import kinds
@@ -19,205 +19,232 @@ from pgoperator.kube.apply import ForeignOwner
 from pgoperator.kube.errors import Forbidden, Invalid
 from pgoperator.kube.manifest import Key, Manifest, key_of, name_of
 from pgoperator.runtime.result import Done, Result, Wait
-from reconcilers.pgcluster import (
-    adoption,
-    applying,
-    backups,
-    bootstrap,
-    certificates,
-    changing,
-    conditions,
-    consent,
-    databases,
-    deletion,
-    extensions,
-    followers,
-    init_sql,
-    leavers,
-    patroni,
-    pausing,
-    pgbouncer_pause,
-    plan,
-    problems,
-    references,
-    requested,
-    restoring,
-    scaling,
-    secrets,
-    stanza,
-    steps,
-    telling,
+from reconcilers.pgcluster import apply, pipeline, read_view
+from reconcilers.pgcluster.backups import act_backups, act_stanza
+from reconcilers.pgcluster.bootstrap import (
+    act_bootstrap,
+    act_volume_import,
+    decide_restore_gate,
+    decide_source,
 )
-from reconcilers.pgcluster import status as report
-from reconcilers.pgcluster.memory import Memory
-from reconcilers.pgcluster.observe import observe
-from reconcilers.pgcluster.problems import Problem
-from reconcilers.pgcluster.view import View
+from reconcilers.pgcluster.credentials import act_secrets, read_references
+from reconcilers.pgcluster.database import act_init_sql, act_sql, decide_extensions
+from reconcilers.pgcluster.database import conditions as database_conditions
+from reconcilers.pgcluster.lifecycle import act_deletion, act_hands_off, read_other_owner
+from reconcilers.pgcluster.pipeline import Built
+from reconcilers.pgcluster.pooler import act_pooler_pause
+from reconcilers.pgcluster.state import diagnostics, replication, repositories
+from reconcilers.pgcluster.state.cache import ClusterCache
+from reconcilers.pgcluster.state.findings import Problem
+from reconcilers.pgcluster.state.view import View
+from reconcilers.pgcluster.status import build_status, conditions, decide_writes, events
+from reconcilers.pgcluster.status.conditions import PassResult
 
 log = structlog.get_logger(__name__)
+
+REFUSALS = (InvalidSpec, Invalid, Forbidden, ForeignOwner)
+"""Errors that end a pass, and that the user must fix."""
 
 
 @dataclass(slots=True)
 class PGClusters:
     """The reconciler of PerconaPGCluster."""
 
-    memories: dict[Key, Memory] = field(default_factory=dict)
+    caches: dict[Key, ClusterCache] = field(default_factory=dict)
 
     async def reconcile(self, ctx: Context, key: Key) -> Result:
-        """Bring one cluster a pass nearer to what its custom resource says."""
+        """Run one pass; return Done, or the shortest Wait."""
         manifest = ctx.store.get(kinds.PG_CLUSTER, key.namespace, key.name)
         if manifest is None:
-            self.memories.pop(key, None)
+            self.caches.pop(key, None)
             metrics.forget_cluster(key.namespace, key.name)
             return Done()
+        # First of all: not even an error in the spec is this operator's to report.
+        if other := await read_other_owner.find(ctx, manifest):
+            return await self._leave(ctx, manifest, other)
+        return await self._reconcile(ctx, manifest)
+
+    async def _reconcile(self, ctx: Context, manifest: Manifest) -> Result:
+        """Run one pass over a cluster of this operator.
+
+        Errors that the user must fix are shown in the status before they are raised.
+        """
         try:
             cluster = PGCluster.parse(manifest)
             if cluster.metadata.is_deleting:
-                await _write(ctx, manifest, conditions.stopping(cluster, ctx.clock()))
-                return await deletion.delete(ctx, cluster)
-            if cluster.spec.unmanaged and not restoring.is_busy(ctx.store, cluster):
-                await _write(ctx, manifest, conditions.left_alone(cluster, ctx.clock()))
+                own = cluster.metadata.namespace, labels.of_cluster(cluster.metadata.name)
+                pods = ctx.store.select(kinds.POD, *own)
+                await _write(ctx, manifest, conditions.deleting(cluster, ctx.clock(), pods))
+                return await act_deletion.delete(ctx, cluster)
+            if cluster.spec.unmanaged and not decide_restore_gate.is_busy(ctx.store, cluster):
+                await _write(ctx, manifest, conditions.unmanaged(cluster, ctx.clock()))
                 return Done()
-            naming.check(cluster.metadata.name, [one.name for one in cluster.spec.instance_sets()])
-            return await self._pass(ctx, cluster, manifest)
-        except InvalidSpec as error:
-            await _refuse(ctx, manifest, Problem(error.reason, str(error)))
+            naming.check_names(cluster.metadata.name, [s.name for s in cluster.spec.instance_sets()])
+            done = await self._pass(ctx, cluster, manifest)
+        except REFUSALS as error:
+            await _refuse(ctx, manifest, _problem(error))
             raise
-        except (Invalid, Forbidden) as error:
-            await _refuse(ctx, manifest, Problem(error.reason or "ApiError", str(error)))
+        except OperatorError:
             raise
-        except ForeignOwner as error:
-            await _refuse(ctx, manifest, Problem("NameTaken", str(error)))
+        except Exception as error:
+            message = (
+                f"the reconciliation failed with {type(error).__name__}; the operator's log has the details"
+            )
+            await _refuse(ctx, manifest, Problem("InternalError", message))
             raise
+        if isinstance(done, OperatorError):
+            # The report of this pass has it. A second status would contradict the first, in every pass.
+            raise done
+        return done
 
-    async def _pass(self, ctx: Context, cluster: PGCluster, manifest: Manifest) -> Result:
-        memory = self.memories.setdefault(key_of(manifest), Memory())
+    async def _leave(self, ctx: Context, manifest: Manifest, other: str) -> Result:
+        # The Secret of the CA can be evidence and has no label: its deletion wakes the clusters that read it.
+        cache = self.caches.setdefault(key_of(manifest), ClusterCache())
+        cache.secrets = frozenset({naming.cluster_ca(name_of(manifest))})
+        await act_hands_off.leave(ctx, manifest, other)
+        return Done()
+
+    async def _pass(self, ctx: Context, cluster: PGCluster, manifest: Manifest) -> Result | OperatorError:
+        """The result, or the first error that came after the view: the report has it already."""
+        cache = self.caches.setdefault(key_of(manifest), ClusterCache())
         if labels.FINALIZER not in cluster.metadata.finalizers:
-            await _hold(ctx, cluster)
-        view = await _view(ctx, cluster, manifest, memory)
-        followers.review(view, memory)
-        answers = steps.ask_all(view)
-        applied = await applying.apply(ctx, view, answers)
-        waits = [*answers.waits, *references.awaited(view), *applying.again(applied, memory)]
-        found = [*view.unusable, *answers.problems, *applied.refused]
-        errors = [
-            await _attempt(bootstrap.act(ctx, view), waits, found),
-            await _attempt(restoring.act(ctx, view), waits, found),
-            await _attempt(requested.act(ctx, view, memory), waits, found),
-            await _attempt(pausing.act(ctx, view), waits, found),
-            await _attempt(patroni.act(ctx, view), waits, found),
-            await _attempt(databases.act(ctx, view, memory), waits, found),
-            await _attempt(pgbouncer_pause.act(ctx, view, memory), waits, found),
-            await _attempt(leavers.act(ctx, view), waits, found),
-            await _attempt(init_sql.act(ctx, view, memory), waits, found),
-            await _attempt(scaling.act(ctx, view, memory), waits, found),
-            await _attempt(changing.act(ctx, view, memory, written=applied.instances), waits, found),
-        ]
-        found += databases.found(view, memory) + bootstrap.found(ctx, view)
-        found += [memory.init_problem] if memory.init_problem else []
-        found += await adoption.obstacles(ctx, cluster) if bootstrap.is_waiting(view) else []
-        if not view.paused and not report.all_ready(view):
-            found += (absent := await references.missing(ctx, cluster))
-            waits += [Wait(problem.message, references.SECONDS) for problem in absent]
-        ours = view.namespace, labels.of_cluster(view.name)
-        found += problems.of_pods(ctx.store.select(kinds.POD, *ours))
-        found += problems.of_volumes(ctx.store.select(kinds.PVC, *ours))
-        outcome = conditions.Outcome(
-            waits=(*(wait.reason for wait in waits), *(str(error) for error in errors if error)),
-            problems=tuple(found),
-            access_is_current=databases.is_current(view, memory),
-            extensions=extensions.verdict(view, memory.facts) if memory.facts else None,
-            stanza_hash=stanza.known(view),
-            poolers=pgbouncer_pause.waiting(view, memory),
-            init_sql=init_sql.known(view, memory),
-            book=backups.look(ctx, view),
-            change=memory.change,
-        )
-        ready = await _report(ctx, view, outcome, memory)
-        if error := next(filter(None, errors), None):
-            raise error
-        if outcome.stanza_hash is None and stanza.is_due(view, ready=ready):
-            made = await stanza.act(ctx, view)
-            outcome = replace(outcome, stanza_hash=made.digest, stanza_error=made.error)
-            await _report(ctx, view, outcome, memory)
-            waits += made.waits
-        done, more = await backups.act(ctx, view, outcome.book, stanza_hash=outcome.stanza_hash, ready=ready)
+            await _add_finalizer(ctx, cluster)
+        view = await read_view.observe(ctx, cluster, manifest)
+        try:
+            view, built, applied = await _apply(ctx, view, cache)
+        except REFUSALS as error:
+            return await _refuse_but_back_up(ctx, view, error)
+        acted = await pipeline.act(ctx, view, cache)
+        waits = [*built.waits, *read_references.awaited(view), *applied.waits, *acted.waits]
+        problems = [*view.unusable, *built.problems, *applied.problems, *acted.problems]
+        problems += [*await _problems(ctx, view, cache), *cache.backups_refused]
+        waits += [Wait(p.message, read_references.SECONDS) for p in problems if p.reason.endswith("Missing")]
+        reasons = (*(wait.reason for wait in waits), *map(str, acted.errors))
+        result = _result(ctx, view, cache, reasons, tuple(problems))
+        ready = await _report(ctx, view, result, cache)
+        # A failed action does not keep backups from being taken.
+        more, errors = await _try_backup(ctx, view, result, cache, ready=ready)
+        if errors := [*acted.errors, *errors]:
+            return errors[0]
         waits += more
-        if done != outcome.book:
-            await _report(ctx, view, replace(outcome, book=done), memory)
-        if (look := databases.next_look(view, memory)) is not None:
-            waits.append(look)
+        if (next_look := act_sql.next_look(view, cache)) is not None:
+            waits.append(next_look)
         return min(waits, key=lambda wait: wait.seconds) if waits else Done()
 
 
-async def _attempt(
-    act: Awaitable[Wait | None], waits: list[Wait], found: list[Problem]
-) -> OperatorError | None:
-    """Carry out one act; what fails keeps nothing else from being done and the status from being told.
+async def _apply(ctx: Context, view: View, cache: ClusterCache) -> tuple[View, Built, apply.ApplyResult]:
+    """Complete the view, build all objects from it and write them."""
+    view = await read_view.with_secrets(ctx, view, cache)
+    replication.review(view, cache)
+    built = pipeline.build(view)
+    return view, built, await apply.apply(ctx, view, built, cache)
 
-    What the user must mend is noted; any other error is returned, to be raised at the end of the pass.
-    """
+
+async def _problems(ctx: Context, view: View, cache: ClusterCache) -> list[Problem]:
+    """Problems of the cluster that neither builders nor writes of this pass reported."""
+    problems = decide_writes.problems(view) + database_conditions.problems(view, cache.sql)
+    problems += act_bootstrap.problems(ctx, view)
+    problems += [cache.init_sql.problem] if cache.init_sql.problem else []
+    if decide_source.is_waiting(view):
+        problems += await act_volume_import.obstacles(ctx, view.cluster)
+    if not view.paused and not build_status.all_ready(view):
+        problems += await read_references.missing(ctx, view.cluster, backups_enabled=view.backups_enabled)
+    own = view.namespace, labels.of_cluster(view.name)
+    of_pods = diagnostics.of_pods(ctx.store.select(kinds.POD, *own))
+    if diagnostics.lacks_image(of_pods):
+        problems += await read_references.missing_pull_secrets(ctx, view.cluster)
+    problems += of_pods
+    return problems + diagnostics.of_volumes(ctx.store.select(kinds.PVC, *own))
+
+
+def _result(
+    ctx: Context, view: View, cache: ClusterCache, waits: tuple[str, ...], problems: tuple[Problem, ...]
+) -> PassResult:
+    report = cache.sql.facts
+    return PassResult(
+        waits=waits,
+        problems=problems,
+        access_is_current=act_sql.is_current(view, cache.sql),
+        extensions=decide_extensions.verdict(view, report) if report else None,
+        report=report,
+        stanza_hash=repositories.known(view),
+        stanza_checked=repositories.is_checked(view),
+        poolers=act_pooler_pause.waiting(view, cache),
+        init_sql=act_init_sql.done(view, cache),
+        backups=act_backups.look(ctx, view),
+        change=cache.changes.change,
+    )
+
+
+async def _try_backup(
+    ctx: Context, view: View, result: PassResult, cache: ClusterCache, *, ready: bool
+) -> tuple[list[Wait], list[OperatorError]]:
+    """Create the stanza and backups; the status shows a refusal from the next pass on, until it ends."""
     try:
-        wait = await act
-    except InvalidSpec as error:
-        found.append(Problem(error.reason, str(error)))
+        waits = await _back_up(ctx, view, result, cache, ready=ready)
     except OperatorError as error:
-        return error
-    else:
-        if wait is not None:
-            waits.append(wait)
-    return None
+        cache.backups_refused = tuple(pipeline.refusals(error)) or cache.backups_refused
+        return [], [error]
+    if cache.backups_refused:
+        cache.backups_refused = ()
+        waits.append(Wait("the API server accepts backups again", 1))
+    return waits, []
 
 
-async def _hold(ctx: Context, cluster: PGCluster) -> None:
-    """Keep the object until its pods have been stopped in order."""
+async def _back_up(
+    ctx: Context, view: View, result: PassResult, cache: ClusterCache, *, ready: bool
+) -> list[Wait]:
+    """Create the stanza, then the backups that are due; after the status, because both may take long."""
+    waits: list[Wait] = []
+    if not result.stanza_checked:
+        stanza = await act_stanza.act(ctx, view, ready=ready)
+        if stanza.tried:
+            # Before the status records the stanza: until then the next pass finds the same.
+            await act_backups.replace_lost(ctx, view, result.backups, stanza.empty)
+            result = replace(
+                result,
+                stanza_hash=stanza.digest,
+                stanza_checked=stanza.checked,
+                stanza_problem=stanza.problem,
+            )
+            await _report(ctx, view, result, cache)
+        waits += stanza.waits
+    backups, more = await act_backups.act(
+        ctx, view, result.backups, stanza_hash=result.stanza_hash, ready=ready
+    )
+    if backups != result.backups:
+        await _report(ctx, view, replace(result, backups=backups), cache)
+    return waits + more
+
+
+async def _add_finalizer(ctx: Context, cluster: PGCluster) -> None:
+    """Add the finalizer, which keeps the custom resource until its pods have stopped in order."""
     metadata = {
         "finalizers": [*cluster.metadata.finalizers, labels.FINALIZER],
         "resourceVersion": cluster.metadata.resource_version,
     }
-    where = cluster.metadata.namespace, cluster.metadata.name
-    await ctx.client.merge_patch(kinds.PG_CLUSTER, *where, {"metadata": metadata})
+    place = cluster.metadata.namespace, cluster.metadata.name
+    await ctx.client.merge_patch(kinds.PG_CLUSTER, *place, {"metadata": metadata})
 
 
-async def _view(ctx: Context, cluster: PGCluster, manifest: Manifest, memory: Memory) -> View:
-    """Observe, plan and complete the Secrets: after this, nothing random happens any more."""
-    name, namespace = cluster.metadata.name, cluster.metadata.namespace
-    observed = observe(ctx.store, namespace, name)
-    cluster = consent.effective(cluster, observed)
-    sizes = {one.name: one.replicas for one in cluster.spec.instance_sets()}
-    restore = restoring.active(ctx.store, namespace, name) or bootstrap.held(ctx.store, cluster, observed)
-    planned = plan.planned(name, sizes, observed)
-    planned = restoring.arrange(name, planned, restore, cluster.spec.instance_sets())
-    now = ctx.clock()
-    domain = cluster.spec.cluster_service_dns_suffix or ctx.settings.cluster_domain
-    names = certificates.Names(name, namespace, domain)
-    # Noted before they are read: a change after that wakes the cluster again.
-    memory.secrets = references.secrets(cluster, planned)
-    found = await secrets.complete(ctx, cluster, names, planned, now)
-    return View(
-        cluster=cluster,
-        manifest=manifest,
-        observed=observed,
-        planned=planned,
-        settings=ctx.settings,
-        now=now,
-        secrets=found.data,
-        user_secrets=found.by_user,
-        restoring=restore,
-        unusable=found.problems,
-        referenced=await references.digests(ctx, cluster),
-        missing_libraries=memory.facts.missing_libraries if memory.facts else None,
-        paused=cluster.spec.pause and restore is None and not pausing.is_busy(ctx.store, cluster),
-    )
+async def _refuse_but_back_up(ctx: Context, view: View, error: OperatorError) -> OperatorError:
+    """Show the problem that ends the pass; backups need nothing of what is wrong, so they continue."""
+    known = act_backups.look(ctx, view)
+    try:
+        known, _ = await act_backups.act(ctx, view, known, stanza_hash=repositories.known(view), ready=False)
+    except OperatorError as failure:
+        log.warning("cannot request backups", error=str(failure))
+    await _refuse(ctx, view.manifest, _problem(error), known.records)
+    return error
 
 
-async def _report(ctx: Context, view: View, outcome: conditions.Outcome, memory: Memory) -> bool:
-    """Write the status if it differs, tell metrics and events; say whether the cluster is ready."""
+async def _report(ctx: Context, view: View, result: PassResult, cache: ClusterCache) -> bool:
+    """Write the status if it differs, with metrics and events; return whether the cluster is ready."""
     volumes = ctx.store.select(kinds.PVC, view.namespace, labels.of_cluster(view.name))
-    new = report.status(view, outcome, memory, volumes)
+    new = build_status.status(view, result, cache, volumes)
     await _write(ctx, view.manifest, new)
     primary = view.observed.primary
-    serving = sum(report.serves(i, memory) for i in view.observed.instances)
+    serving = len(replication.serving(view, cache))
     metrics.show_cluster(
         view.namespace,
         view.name,
@@ -225,23 +252,35 @@ async def _report(ctx: Context, view: View, outcome: conditions.Outcome, memory:
         replicas={"serving": serving, "wanted": view.cluster.spec.replicas},
         reason="" if new.state == "ready" else str(new.conditions[0].reason),
     )
-    metrics.show_certificates(view.namespace, view.name, secrets.ends(view.secrets))
+    metrics.show_certificates(view.namespace, view.name, act_secrets.ends(view.secrets))
     if new.state != view.cluster.status.state:
-        log.info("the cluster's state changed", state=new.state, message=new.conditions[0].message)
+        log.info("cluster state changed", state=new.state, message=new.conditions[0].message)
     return new.state == "ready"
 
 
-async def _refuse(ctx: Context, manifest: Manifest, problem: Problem) -> None:
-    """Say in the status why the cluster is not worked on."""
-    previous = PGClusterStatus.model_validate(manifest.get("status") or {})
+def _problem(error: OperatorError) -> Problem:
+    """Why a pass has ended, as a problem that the user must fix."""
+    if isinstance(error, ForeignOwner):
+        return Problem("NameTaken", str(error))
+    return Problem(getattr(error, "reason", "") or "Refused", str(error))
+
+
+async def _refuse(
+    ctx: Context, manifest: Manifest, problem: Problem, scheduled: Sequence[ScheduledBackupStatus] = ()
+) -> None:
+    """Show in the status why the cluster cannot be reconciled; `scheduled` are new records of schedules."""
+    previous = PGClusterStatus.readable(manifest.get("status") or {})
+    if scheduled and previous.pgbackrest is not None:
+        records = previous.pgbackrest.model_copy(update={"scheduled_backups": tuple(scheduled)})
+        previous = previous.model_copy(update={"pgbackrest": records})
     new = conditions.refused(previous, manifest["metadata"].get("generation", 0), problem, ctx.clock())
     await _write(ctx, manifest, new)
 
 
 async def _write(ctx: Context, manifest: Manifest, new: PGClusterStatus) -> None:
-    """Tell metrics; write the status where it differs from the stored one, with an event for what turned."""
+    """Set metrics; write the status if it differs from the stored status, and emit events."""
     place = manifest["metadata"]["namespace"], name_of(manifest)
-    metrics.show_conditions(*place, {one.type: one.status == "True" for one in new.conditions})
+    metrics.show_conditions(*place, {c.type: c.status == "True" for c in new.conditions})
     body = new.to_manifest()
     if body == (manifest.get("status") or {}):
         return
@@ -253,4 +292,4 @@ async def _write(ctx: Context, manifest: Manifest, new: PGClusterStatus) -> None
         "status": body,
     }
     await ctx.client.apply_status(document)
-    telling.tell(ctx, manifest, new)
+    events.emit(ctx, manifest, new)

@@ -1,4 +1,8 @@
-"""Which events wake which cluster."""
+"""Which watch events start a pass of which cluster.
+
+A Watch maps an object to the keys of clusters; its `keep` lets only those changes through that a pass depends
+on.
+"""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -6,47 +10,44 @@ from typing import Any
 from pgoperator import labels
 from pgoperator.kube import kinds
 from pgoperator.kube.manifest import Key, Kind, Manifest, annotations_of, controller_of, key_of, labels_of
-from pgoperator.runtime.source import Watch
-from reconcilers.pgcluster import archiving
-from reconcilers.pgcluster.memory import Memory
-from reconcilers.pgcluster.view import Member
-
-Keep = Callable[[Manifest | None, Manifest | None], bool]
+from pgoperator.runtime.source import Watch, on_difference
+from reconcilers.pgcluster.state.cache import ClusterCache
+from reconcilers.pgcluster.state.view import Member
 
 
 def cluster_of(manifest: Manifest) -> Iterable[Key]:
-    """The cluster that an object belongs to, by its label."""
+    """The cluster of an object, by its label."""
     name = labels_of(manifest).get(labels.CLUSTER)
     if name:
         yield Key(kinds.PG_CLUSTER.kind, manifest["metadata"].get("namespace", ""), name)
 
 
 def itself(manifest: Manifest) -> Iterable[Key]:
-    """A cluster wakes itself."""
+    """The cluster itself."""
     yield key_of(manifest)
 
 
-def restored(manifest: Manifest) -> Iterable[Key]:
-    """The cluster that a backup or a restore is of."""
+def cluster_of_operation(manifest: Manifest) -> Iterable[Key]:
+    """The cluster of a backup or a restore, by `spec.pgCluster`."""
     name = manifest["spec"].get("pgCluster")
     if name:
         yield Key(kinds.PG_CLUSTER.kind, manifest["metadata"].get("namespace", ""), name)
 
 
 def _restore(manifest: Manifest) -> Any:
-    """How far a restore is."""
+    """The progress of a restore."""
     status, metadata = manifest.get("status", {}), manifest["metadata"]
-    stands = metadata["uid"], metadata.get("finalizers")
-    return stands, status.get("state"), status.get("phase"), status.get("instance")
+    identity = metadata["uid"], metadata.get("finalizers")
+    return identity, status.get("state"), status.get("phase"), status.get("instance")
 
 
 def _backup(manifest: Manifest) -> Any:
-    """Whether a backup has come to its end."""
+    """The state of a backup."""
     return manifest["metadata"].get("deletionTimestamp"), manifest.get("status", {}).get("state")
 
 
 def _job(job: Manifest) -> Any:
-    """How a Job of the cluster's own ended; who asked for a backup or a restore looks after theirs."""
+    """The result of a cluster's own Job; Jobs of backups and restores have reconcilers of their own."""
     reference = controller_of(job)
     if reference is None or reference["kind"] != kinds.PG_CLUSTER.kind:
         return None
@@ -54,7 +55,7 @@ def _job(job: Manifest) -> Any:
 
 
 def _metadata(manifest: Manifest) -> tuple[Any, ...]:
-    """The part of metadata that a person or a controller changes on purpose."""
+    """The metadata that users and controllers change; without resourceVersion and managedFields."""
     metadata = manifest["metadata"]
     names = (
         "uid",
@@ -68,23 +69,14 @@ def _metadata(manifest: Manifest) -> tuple[Any, ...]:
     return tuple(metadata.get(name) for name in names)
 
 
-def _differs(facts: Callable[[Manifest], Any]) -> Keep:
-    """Wake for what appears, goes, or changes in these facts."""
-
-    def keep(old: Manifest | None, new: Manifest | None) -> bool:
-        return old is None or new is None or facts(old) != facts(new)
-
-    return keep
-
-
 def _spec(manifest: Manifest) -> Any:
-    """Everything but the status, and the counters that change with it."""
+    """The object without its status and the metadata that changes with the status."""
     body = {k: v for k, v in manifest.items() if k not in ("metadata", "status")}
     return _metadata(manifest), body
 
 
 def _pod(pod: Manifest) -> Any:
-    """What a cluster's state depends on; not how far a member's WAL has come, nor a Job's pod."""
+    """The state of a pod; without WAL positions, which change all the time. Pods of Jobs are ignored."""
     if labels.JOB in labels_of(pod):
         return None
     member, status = Member.of(pod), pod.get("status", {})
@@ -110,8 +102,10 @@ def _pod(pod: Manifest) -> Any:
         containers,
         conditions,
         patroni,
-        annotations_of(pod).get(archiving.ARCHIVED),
-        annotations_of(pod).get(archiving.FAILURE),
+        annotations_of(pod).get(labels.ARCHIVED),
+        annotations_of(pod).get(labels.ARCHIVE_FAILURE),
+        annotations_of(pod).get(labels.WRITE_FAILURE),
+        annotations_of(pod).get(labels.ALTERED),
     )
 
 
@@ -139,53 +133,53 @@ def _volume(claim: Manifest) -> Any:
 
 
 def _stateful_set(stateful_set: Manifest) -> Any:
-    """The spec, and the template that Kubernetes would make pods from."""
+    """The spec, and the revision of the current pod template."""
     status = stateful_set.get("status", {})
     return _spec(stateful_set), status.get("updateRevision"), status.get("observedGeneration")
 
 
-def _owned(kind: Kind, facts: Callable[[Manifest], Any]) -> Watch:
-    return Watch(kind, to_keys=cluster_of, selector=labels.ANY_CLUSTER, keep=_differs(facts))
+def _owned(kind: Kind, projection: Callable[[Manifest], Any]) -> Watch:
+    return Watch(kind, to_keys=cluster_of, selector=labels.ANY_CLUSTER, keep=on_difference(projection))
 
 
-WATCHES: tuple[Watch, ...] = (
-    Watch(kinds.PG_CLUSTER, to_keys=itself, keep=_differs(_spec)),
-    Watch(kinds.PG_BACKUP, to_keys=restored, keep=_differs(_backup)),
-    Watch(kinds.PG_RESTORE, to_keys=restored, keep=_differs(_restore)),
+_SPECIAL: tuple[Watch, ...] = (
+    Watch(kinds.PG_CLUSTER, to_keys=itself, keep=on_difference(_spec)),
+    Watch(kinds.PG_BACKUP, to_keys=cluster_of_operation, keep=on_difference(_backup)),
+    Watch(kinds.PG_RESTORE, to_keys=cluster_of_operation, keep=on_difference(_restore)),
     _owned(kinds.POD, _pod),
     _owned(kinds.JOB, _job),
     _owned(kinds.ENDPOINTS, _endpoints),
     _owned(kinds.PVC, _volume),
     _owned(kinds.STATEFUL_SET, _stateful_set),
-    _owned(kinds.DEPLOYMENT, _spec),
     _owned(kinds.SERVICE, lambda service: (_spec(service), service.get("status"))),
     _owned(kinds.SECRET, _spec),
-    _owned(kinds.CONFIG_MAP, _spec),
     _owned(kinds.SERVICE_ACCOUNT, _metadata),
-    _owned(kinds.ROLE, _spec),
-    _owned(kinds.ROLE_BINDING, _spec),
-    _owned(kinds.POD_DISRUPTION_BUDGET, _spec),
+)
+WATCHES: tuple[Watch, ...] = (
+    *_SPECIAL,
+    # All other kinds that the operator writes: changes of their spec by a user or another controller.
+    *(_owned(kind, _spec) for kind in kinds.PRUNABLE if kind not in {watch.kind for watch in _SPECIAL}),
 )
 
 
 def _forget_all_but_version(manifest: Manifest) -> None:
-    """Keep of a stranger's Secret only what tells that it changed: annotations may hold its data, too."""
+    """Keep only name and version of a Secret without a cluster's label: annotations may contain data."""
     names = ("name", "namespace", "uid", "resourceVersion")
     metadata = {name: value for name, value in manifest["metadata"].items() if name in names}
     manifest.clear()
     manifest["metadata"] = metadata
 
 
-def watches(memories: Mapping[Key, Memory]) -> tuple[Watch, ...]:
-    """All watches; `memories` tell which clusters read which Secrets of their authors."""
+def watches(caches: Mapping[Key, ClusterCache]) -> tuple[Watch, ...]:
+    """All watches; `caches` show which clusters read which Secrets of their users."""
 
     def readers(secret: Manifest) -> Iterable[Key]:
         namespace, name = secret["metadata"]["namespace"], secret["metadata"]["name"]
-        return [k for k, memory in memories.items() if k.namespace == namespace and name in memory.secrets]
+        return [k for k, cache in caches.items() if k.namespace == namespace and name in cache.secrets]
 
-    strangers = Watch(
+    foreign = Watch(
         kinds.SECRET_METADATA, to_keys=readers, selector=f"!{labels.CLUSTER}", trim=_forget_all_but_version
     )
-    # One that belongs to another cluster, which two sites of the same data may share.
-    others = Watch(kinds.SECRET, to_keys=readers, selector=labels.ANY_CLUSTER, keep=_differs(_spec))
-    return (*WATCHES, strangers, others)
+    # A Secret of another cluster may be shared, for example by two sites of the same data.
+    others = Watch(kinds.SECRET, to_keys=readers, selector=labels.ANY_CLUSTER, keep=on_difference(_spec))
+    return (*WATCHES, foreign, others)

@@ -1,6 +1,6 @@
-"""What a restore needs to know of its surroundings, from the watches' store."""
+"""The input of a restore's decision, read from the store."""
 
-from datetime import datetime
+import re
 from typing import Literal
 
 from pgoperator import labels, naming
@@ -15,18 +15,26 @@ from pgoperator.kube.manifest import (
     owner_of,
     uid_of,
 )
-from reconcilers.pgcluster.conditions import NOT_READY
-from reconcilers.pgcluster.observe import observe
-from reconcilers.pgcluster.view import PRIMARY_ROLES, Observed
-from reconcilers.pgrestore import job as jobs
-from reconcilers.pgrestore.plan import REPLICAS, Facts, Job
+from reconcilers import jobs
+from reconcilers.pgcluster.lifecycle import read_other_owner
+from reconcilers.pgcluster.state.findings import NOT_READY
+from reconcilers.pgcluster.state.observe import observe
+from reconcilers.pgcluster.state.view import PRIMARY_ROLES, Observed
+from reconcilers.pgrestore import build_job
+from reconcilers.pgrestore.decide_phase import REPLICAS, Job, Snapshot
 
-SECRET_FREE = 1500
-"""Characters of a message that a status takes."""
+MAX_MESSAGE = 1500
+"""Maximum length of a message in a status, in characters."""
 
 
-def facts(ctx: Context, restore: PGRestore) -> tuple[Facts, Observed]:
-    """One snapshot; no request is made."""
+async def is_ours(ctx: Context, manifest: Manifest) -> bool:
+    """Whether this operator may write to the restore, which need not be valid; only ours have a phase."""
+    begun_here = bool((manifest.get("status") or {}).get("phase"))
+    return await read_other_owner.may_serve(ctx, manifest, begun_here=begun_here)
+
+
+def observe_restore(ctx: Context, restore: PGRestore) -> tuple[Snapshot, Observed]:
+    """Take a snapshot from the store, without a request."""
     namespace, name = restore.namespace, restore.spec.pg_cluster
     cluster = ctx.store.get(kinds.PG_CLUSTER, namespace, name)
     observed = observe(ctx.store, namespace, name)
@@ -34,25 +42,37 @@ def facts(ctx: Context, restore: PGRestore) -> tuple[Facts, Observed]:
     found = ctx.store.get(kinds.JOB, namespace, naming.restore_job(name))
     primary = observed.primary
     return (
-        Facts(
+        Snapshot(
             now=ctx.clock(),
             uid=restore.metadata.uid,
             deleting=restore.metadata.is_deleting,
             cluster=_presence(cluster),
             instances=tuple(i.name for i in observed.instances),
             primary=primary.name if primary is not None else "",
-            # A member that starts before has nobody to compare its data with: it would not be rewound, and
-            # would look for ever for WAL of the former timeline.
-            told=primary is not None and primary.member.role in PRIMARY_ROLES,
+            # A member that starts before Patroni reports a primary has no primary to compare its data with.
+            # It would not be rewound, and would wait indefinitely for WAL of the former timeline.
+            role_reported=primary is not None and primary.member.role in PRIMARY_ROLES,
             ready=_is_ready(cluster, REPLICAS),
-            settled=_is_ready(cluster, None),
+            # The status may still be the one from before the instances were stopped.
+            settled=_is_ready(cluster, None)
+            and primary is not None
+            and all(instance.is_ready for instance in observed.instances),
             paused=bool((cluster or {}).get("spec", {}).get("pause")),
-            trouble=trouble(cluster),
+            overwrites=overwrites(restore, cluster),
+            problem=problem(cluster),
             job=job(found, pods) if found is not None else None,
             pods=tuple(name_of(p) for p in pods if _phase(p) not in ("Succeeded", "Failed")),
         ),
         observed,
     )
+
+
+def overwrites(restore: PGRestore, cluster: Manifest | None) -> bool:
+    """Whether the restore works in the former data, because of --delta or of tablespace volumes."""
+    if any(re.search(r"--delta(?!=n)", option) for option in restore.spec.options):
+        return True
+    sets = (cluster or {}).get("spec", {}).get("instances") or []
+    return any(each.get("tablespaceVolumes") for each in sets)
 
 
 def _presence(cluster: Manifest | None) -> Literal["present", "deleting", "absent"]:
@@ -62,19 +82,19 @@ def _presence(cluster: Manifest | None) -> Literal["present", "deleting", "absen
 
 
 def _is_ready(cluster: Manifest | None, phase: str | None) -> bool:
-    """Whether the cluster's status says so, and says it of this phase and not of the time before."""
+    """Whether the cluster's status is ready and was written in this phase of the restore."""
     status = (cluster or {}).get("status") or {}
     seen = {c["type"]: c["reason"] for c in status.get("conditions", []) if c["status"] == "True"}
     return status.get("state") == "ready" and seen.get("PGBackRestoreProgressing") == phase
 
 
-def trouble(cluster: Manifest | None) -> str:
-    """What a person must mend, if the status names it: that instances are down is the restore's own doing."""
+def problem(cluster: Manifest | None) -> str:
+    """The problem of the cluster that the user must fix; "" also if only instances are not ready."""
     conditions = {c["type"]: c for c in ((cluster or {}).get("status") or {}).get("conditions", [])}
     degraded = conditions.get("Degraded", {})
     if degraded.get("status") != "True" or degraded.get("reason") == NOT_READY:
         return ""
-    return f"{degraded['reason']}: {degraded.get('message', '')}"[:SECRET_FREE]
+    return f"{degraded['reason']}: {degraded.get('message', '')}"[:MAX_MESSAGE]
 
 
 def _phase(pod: Manifest) -> str:
@@ -82,68 +102,22 @@ def _phase(pod: Manifest) -> str:
 
 
 def job(found: Manifest, pods: list[Manifest]) -> Job:
-    """The Job with what its pods say."""
-    own = sorted((p for p in pods if owner_of(p) == uid_of(found)), key=_created)
-    ended = [state for state in map(_terminated, own) if state is not None]
-    conditions = {
-        c["type"]: c.get("message", "")
-        for c in found.get("status", {}).get("conditions", [])
-        if c["status"] == "True"
-    }
-    failed = "Failed" in conditions or "FailureTarget" in conditions
-    last = ended[-1] if ended else {}
-    message = str(last.get("message") or "").strip()
-    if not message:
-        message = next((w for w in map(_waiting, own) if w), "")
-    if failed and not message:
-        message = conditions.get("Failed") or conditions.get("FailureTarget", "")
+    """The Job with the results of its pods."""
+    own = [pod for pod in pods if owner_of(pod) == uid_of(found)]
+    status = jobs.read(found, own, build_job.CONTAINER)
+    code = status.code if not status.succeeded else None
+    what = annotations_of(found).get(labels.PGBACKREST_RESTORE, "")
     return Job(
-        uid=uid_of(found),
-        owner=owner_of(found) or "",
-        undoes=annotations_of(found).get(labels.PGBACKREST_RESTORE) == jobs.UNDO,
-        succeeded="Complete" in conditions
-        or "SuccessCriteriaMet" in conditions
-        or any(e.get("exitCode") == 0 for e in ended),
-        failed=failed or last.get("exitCode") == 1,
-        works=any(map(_works, own)),
-        idle_since=None if any(map(_works, own)) else _idle_since(found, own),
-        refused=last.get("exitCode") == 1,
-        message=message[-SECRET_FREE:],
-        deleting=is_deleting(found),
+        uid=status.uid,
+        owner=status.owner,
+        undoes=what == build_job.UNDO,
+        succeeded=status.succeeded,
+        failed=status.failing or code in build_job.FINAL,
+        ran=status.ran or what.endswith(build_job.AGAIN),
+        works=status.works,
+        idle_since=status.idle_since,
+        refused=code == build_job.REFUSED,
+        lost=code == build_job.LOST,
+        message=(status.report if status.succeeded else status.cause)[-MAX_MESSAGE:],
+        deleting=status.deleting,
     )
-
-
-def _works(pod: Manifest) -> bool:
-    return _phase(pod) == "Running" and not is_deleting(pod) and _terminated(pod) is None
-
-
-def _idle_since(found: Manifest, pods: list[Manifest]) -> datetime:
-    """When the last pod that worked was told to stop, or ended; without one, when the Job was created."""
-    times = [found["metadata"]["creationTimestamp"]]
-    times += [pod["metadata"].get("deletionTimestamp") for pod in pods]
-    times += [(_terminated(pod) or {}).get("finishedAt") for pod in pods]
-    return max(datetime.fromisoformat(time) for time in times if time)
-
-
-def _created(pod: Manifest) -> str:
-    return str(pod["metadata"].get("creationTimestamp", ""))
-
-
-def _terminated(pod: Manifest) -> Manifest | None:
-    for container in pod.get("status", {}).get("containerStatuses", []):
-        if container["name"] == jobs.CONTAINER and "terminated" in container.get("state", {}):
-            return dict(container["state"]["terminated"])
-    return None
-
-
-def _waiting(pod: Manifest) -> str:
-    """Why a pod does not start, if it says so."""
-    status = pod.get("status", {})
-    for condition in status.get("conditions", []):
-        if condition["type"] == "PodScheduled" and condition["status"] == "False":
-            return str(condition.get("message", ""))
-    for container in status.get("containerStatuses", []):
-        waiting = container.get("state", {}).get("waiting") or {}
-        if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
-            return f"{waiting['reason']}: {waiting.get('message', '')}"
-    return ""

@@ -1,4 +1,4 @@
-"""Which events wake which restore."""
+"""Which events wake which PerconaPGRestores."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -6,16 +6,16 @@ from typing import Any
 from pgoperator import labels
 from pgoperator.kube import kinds
 from pgoperator.kube.manifest import Key, Kind, Manifest, annotations_of, key_of, labels_of
-from pgoperator.runtime.source import Watch
-from reconcilers.pgcluster.view import Member, is_ready
+from pgoperator.runtime.source import Watch, on_difference
+from reconcilers.pgcluster.state.view import Member, is_ready
 from reconcilers.pgcluster.watches import cluster_of
-from reconcilers.pgrestore.observe import trouble
+from reconcilers.pgrestore.observe import problem
 
 Restores = Callable[[Key], Iterable[Key]]
 
 
 def watches(restores: Restores) -> tuple[Watch, ...]:
-    """`restores` gives the restores of a cluster that may not have ended."""
+    """Return the watches; `restores` returns the restores of a cluster that may not have ended."""
 
     def of_cluster(manifest: Manifest) -> Iterable[Key]:
         return [key for cluster in cluster_of(manifest) for key in restores(cluster)]
@@ -24,13 +24,13 @@ def watches(restores: Restores) -> tuple[Watch, ...]:
         name = manifest["spec"].get("pgCluster", "")
         return restores(Key(kinds.PG_CLUSTER.kind, manifest["metadata"].get("namespace", ""), name))
 
-    def owned(kind: Kind, facts: Callable[[Manifest], Any]) -> Watch:
-        return Watch(kind, to_keys=of_cluster, selector=labels.ANY_CLUSTER, keep=_differs(facts))
+    def owned(kind: Kind, part: Callable[[Manifest], Any]) -> Watch:
+        return Watch(kind, to_keys=of_cluster, selector=labels.ANY_CLUSTER, keep=on_difference(part))
 
     return (
-        Watch(kinds.PG_RESTORE, to_keys=lambda m: (key_of(m),), keep=_differs(_restore)),
-        Watch(kinds.PG_CLUSTER, to_keys=lambda m: restores(key_of(m)), keep=_differs(_cluster)),
-        Watch(kinds.PG_BACKUP, to_keys=of_backup, keep=_differs(_state)),
+        Watch(kinds.PG_RESTORE, to_keys=lambda m: (key_of(m),), keep=on_difference(_restore)),
+        Watch(kinds.PG_CLUSTER, to_keys=lambda m: restores(key_of(m)), keep=on_difference(_cluster)),
+        Watch(kinds.PG_BACKUP, to_keys=of_backup, keep=on_difference(_state)),
         owned(kinds.POD, _pod),
         owned(kinds.STATEFUL_SET, lambda m: m["metadata"].get("deletionTimestamp")),
         owned(kinds.ENDPOINTS, lambda m: annotations_of(m).get("leader")),
@@ -38,15 +38,8 @@ def watches(restores: Restores) -> tuple[Watch, ...]:
     )
 
 
-def _differs(facts: Callable[[Manifest], Any]) -> Callable[[Manifest | None, Manifest | None], bool]:
-    def keep(old: Manifest | None, new: Manifest | None) -> bool:
-        return old is None or new is None or facts(old) != facts(new)
-
-    return keep
-
-
 def _restore(manifest: Manifest) -> Any:
-    """What others do to it; our own writes are followed up in the same pass."""
+    """The fields that others change; the operator's own writes are handled in the same reconciliation."""
     meta = manifest["metadata"]
     return meta["uid"], meta.get("generation"), meta.get("deletionTimestamp"), manifest["spec"]
 
@@ -54,9 +47,10 @@ def _restore(manifest: Manifest) -> Any:
 def _cluster(manifest: Manifest) -> Any:
     status = manifest.get("status") or {}
     progress = [c["reason"] for c in status.get("conditions", []) if c["type"] == "PGBackRestoreProgressing"]
-    spec = manifest["spec"]
-    stands = manifest["metadata"].get("deletionTimestamp"), spec.get("pause"), spec.get("unmanaged")
-    return stands, status.get("state"), progress, trouble(manifest)
+    metadata, spec = manifest["metadata"], manifest["spec"]
+    accepted = labels.FINALIZER in (metadata.get("finalizers") or ())
+    identity = metadata.get("deletionTimestamp"), accepted, spec.get("pause"), spec.get("unmanaged")
+    return identity, status.get("state"), progress, problem(manifest)
 
 
 def _state(manifest: Manifest) -> Any:

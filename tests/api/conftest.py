@@ -1,4 +1,4 @@
-"""A real kube-apiserver (no nodes) for the session, and what stands between us and it."""
+"""A real kube-apiserver (no nodes) for the session, its CRDs, and proxies in front of it."""
 
 import asyncio
 import json
@@ -6,19 +6,26 @@ import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from local import control_plane as planes
+from pgoperator.api import KINDS, Resource
+from pgoperator.api.crd import crd
 from pgoperator.kube.access import Access, from_kubeconfig
 from pgoperator.kube.client import Client
+from pgoperator.kube.errors import NotFound
+from pgoperator.kube.transport import Request
 from tests.support.proxy import TcpProxy
 
+CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _names = count(1)
+_installed: set[Path] = set()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # The control plane's processes outlive the objects that started them, on purpose.
+    # The control plane's processes intentionally outlive the objects that started them.
     config.addinivalue_line("filterwarnings", "ignore:subprocess .* is still running:ResourceWarning")
 
 
@@ -52,7 +59,7 @@ async def namespace(client: Client) -> str:
 
 @pytest.fixture
 async def proxy(control_plane: planes.Handle) -> AsyncIterator[TcpProxy]:
-    """A wire between a client and the API server that can be cut and stalled."""
+    """A proxy between a client and the API server that can cut and stall connections."""
     proxy = TcpProxy("127.0.0.1", control_plane.server.settings.port)
     await proxy.start()
     yield proxy
@@ -77,7 +84,7 @@ async def create_namespace(client: Client, name: str) -> None:
 async def eventually(
     check: Callable[[], bool] | Callable[[], Awaitable[bool]], what: str, seconds: float = 20
 ) -> None:
-    """Wait until the world is so."""
+    """Wait until the check is true."""
     async with asyncio.timeout(seconds):
         while True:
             answer = check()
@@ -87,12 +94,17 @@ async def eventually(
     raise AssertionError(what)
 
 
-def audit(control_plane: planes.Handle, namespace: str) -> list[tuple[str, str, str, int]]:
-    """Return (verb, resource, name, status) of the finished requests in a namespace, oldest first."""
+def audit(control_plane: planes.Handle, namespace: str | None) -> list[tuple[str, str, str, int]]:
+    """Return (verb, resource, name, status) of the finished requests in a namespace, oldest first.
+
+    None stands for the requests outside any namespace, such as a list of all of them.
+    """
     found = []
     for line in Path(control_plane.audit_log).read_text().splitlines():
         entry = json.loads(line)
         what = entry.get("objectRef") or {}
+        if "resource" not in what:
+            continue
         if what.get("namespace") == namespace and entry["stage"] == "ResponseComplete":
             code = (entry.get("responseStatus") or {}).get("code", 0)
             found.append((entry["verb"], what["resource"], what.get("name", ""), code))
@@ -100,7 +112,7 @@ def audit(control_plane: planes.Handle, namespace: str) -> list[tuple[str, str, 
 
 
 def compact(control_plane: planes.Handle) -> None:
-    """Have etcd forget everything but the present."""
+    """Compact etcd to the current revision."""
     base = f"http://127.0.0.1:{control_plane.server.settings.etcd_port}/v3/kv/"
 
     def call(what: str, body: dict[str, object]) -> dict[str, object]:
@@ -110,3 +122,42 @@ def compact(control_plane: planes.Handle) -> None:
 
     revision = call("range", {"key": "AA=="})["header"]["revision"]  # type: ignore[index]
     call("compaction", {"revision": revision, "physical": True})
+
+
+async def send(
+    client: Client,
+    method: str,
+    path: str,
+    body: Any = None,
+    content_type: str = "application/json",
+    **params: str,
+) -> Any:
+    data = None if body is None else json.dumps(body).encode()
+    return await client.transport.json(
+        Request(method, path, method, params=params, body=data, content_type=content_type)
+    )
+
+
+async def apply(client: Client, path: str, body: Any) -> Any:
+    params = {"fieldManager": "test", "force": "true"}
+    return await send(client, "PATCH", path, body, "application/apply-patch+yaml", **params)
+
+
+@pytest.fixture
+async def crds(client: Client, control_plane: planes.Handle) -> None:
+    """The CRDs, installed once for the session."""
+    if control_plane.kubeconfig in _installed:
+        return
+    for kind in KINDS:
+        await apply(client, f"{CRDS}/{kind.NAMES.plural}.pgv2.percona.com", crd(kind))
+    for kind in KINDS:
+        await eventually(lambda kind=kind: served(client, kind), f"{kind.NAMES.plural} are served")
+    _installed.add(control_plane.kubeconfig)
+
+
+async def served(client: Client, kind: type[Resource]) -> bool:
+    try:
+        await send(client, "GET", f"/apis/pgv2.percona.com/v2/{kind.NAMES.plural}")
+    except NotFound:
+        return False
+    return True

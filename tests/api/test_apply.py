@@ -1,4 +1,4 @@
-"""The one write path against a real API server; writes are counted from its audit log."""
+"""The write path against a real API server; writes are counted in its audit log."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from local.control_plane import Handle
+from pgoperator import labels
 from pgoperator.kube import kinds
 from pgoperator.kube.apply import APPLIED_HASH, Applier, ForeignOwner
 from pgoperator.kube.client import Client
-from pgoperator.kube.manifest import Key, Manifest, key_of, owner_of
+from pgoperator.kube.manifest import Key, Manifest, key_of, labels_of, owner_of
 from pgoperator.kube.store import Store
 from pgoperator.kube.watch import Watcher
 from tests.api.conftest import audit, eventually
@@ -20,7 +21,7 @@ WATCHED = (kinds.CONFIG_MAP, kinds.SERVICE, kinds.STATEFUL_SET, kinds.SECRET, ki
 
 
 class World:
-    """A store that follows a namespace, an applier, and the writes that the server saw."""
+    """A store that watches a namespace, an applier, and the writes in the audit log."""
 
     def __init__(self, client: Client, namespace: str, control_plane: Handle) -> None:
         self.client = client
@@ -163,7 +164,7 @@ async def test_drift_is_repaired(world: World) -> None:
     assert await world.applier.apply(desired, None)
     await world.caught_up(desired)
     live = await world.client.get(kinds.CONFIG_MAP, world.namespace, "a")
-    assert live["data"] == {"x": "1", "y": "1"}  # what others add is theirs
+    assert live["data"] == {"x": "1", "y": "1"}  # fields that others add stay
     assert not await world.applier.apply(desired, None)
 
 
@@ -180,7 +181,7 @@ async def test_a_deleted_object_is_made_again(world: World) -> None:
     desired = world.config_map("a")
     await world.applier.apply(desired, None)
     await world.caught_up(desired)
-    await world.client.delete(kinds.CONFIG_MAP, world.namespace, "a")
+    await world.client.delete(kinds.CONFIG_MAP, world.namespace, "a", uid=None)
     await eventually(lambda: world.store.get(kinds.CONFIG_MAP, world.namespace, "a") is None, "gone")
     assert await world.applier.apply(desired, None)
     await world.client.get(kinds.CONFIG_MAP, world.namespace, "a")
@@ -199,7 +200,7 @@ async def test_what_the_server_writes_in_its_own_way_is_applied_once(world: Worl
     await world.client.merge_patch(kinds.STATEFUL_SET, world.namespace, "s", other)
     await world.caught_up(desired)
     assert not await world.applier.apply(desired, None)
-    # … but drift in what we speak of is seen.
+    # … but drift in our own fields is noticed.
     await world.client.merge_patch(kinds.STATEFUL_SET, world.namespace, "s", {"spec": {"replicas": 5}})
     await world.caught_up(desired)
     assert await world.applier.apply(desired, None)
@@ -293,3 +294,77 @@ async def test_prune_deletes_what_is_not_desired_but_never_data(world: World) ->
         (kinds.CONFIG_MAP, "c"),
     ):
         assert "deletionTimestamp" not in (await world.client.get(kind, world.namespace, name))["metadata"]
+
+
+@pytest.fixture
+async def labelled(client: Client, namespace: str, control_plane: Handle) -> AsyncIterator[World]:
+    """A store as in production: the watches see objects with the cluster's label only."""
+    world = World(client, namespace, control_plane)
+    world.store = Store(labels.CLUSTER)
+    world.applier = Applier(client, world.store)
+    shard = world.store.open(kinds.CONFIG_MAP, namespace)
+    task = asyncio.create_task(Watcher(client, shard, lambda _: None, selector=labels.CLUSTER).run())
+    await eventually(lambda: world.store.synced, "synced")
+    yield world
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def ours(manifest: Manifest, cluster: str = "c") -> Manifest:
+    return manifest | {"metadata": manifest["metadata"] | {"labels": labels.of_cluster(cluster)}}
+
+
+@pytest.mark.parametrize("own", [{}, labels.of_cluster("other")])
+async def test_an_object_of_a_stranger_is_not_taken_over(labelled: World, own: dict[str, str]) -> None:
+    """It has no controller, so it would get ours, and be deleted with the cluster."""
+    theirs = labelled.config_map("app-config", theirs="1")
+    theirs["metadata"]["labels"] = own
+    before = await labelled.client.create(theirs)
+    owner = await labelled.owner()
+    with pytest.raises(ForeignOwner, match="app-config exists and lacks the label"):
+        await labelled.applier.apply(ours(labelled.config_map("app-config", x="1")), owner)
+    assert await labelled.client.get(kinds.CONFIG_MAP, labelled.namespace, "app-config") == before
+
+
+async def test_an_object_of_ours_that_lost_its_label_gets_it_back(labelled: World) -> None:
+    owner, desired = await labelled.owner(), ours(labelled.config_map("a", x="1"))
+    assert await labelled.applier.apply(desired, owner)
+    await labelled.caught_up(desired)
+    patch = {"metadata": {"labels": {labels.CLUSTER: None}}}
+    await labelled.client.merge_patch(kinds.CONFIG_MAP, labelled.namespace, "a", patch)
+    await eventually(
+        lambda: labelled.store.get(kinds.CONFIG_MAP, labelled.namespace, "a") is None, "the watch lost it"
+    )
+    assert await Applier(labelled.client, labelled.store).apply(desired, owner)
+    live = await labelled.client.get(kinds.CONFIG_MAP, labelled.namespace, "a")
+    assert labels_of(live)[labels.CLUSTER] == "c"
+
+
+async def test_an_object_of_a_stranger_that_replaced_ours_is_not_taken_over(labelled: World) -> None:
+    """That we wrote an object of this name before does not make the next one ours."""
+    owner, desired = await labelled.owner(), ours(labelled.config_map("a", x="1"))
+    for change in ("1", "2"):
+        await labelled.applier.apply(ours(labelled.config_map("a", x=change)), owner)
+        await labelled.caught_up(desired)
+    await labelled.client.delete(kinds.CONFIG_MAP, labelled.namespace, "a", uid=None)
+    before = await labelled.client.create(labelled.config_map("a", theirs="1"))
+    await eventually(lambda: labelled.store.get(kinds.CONFIG_MAP, labelled.namespace, "a") is None, "gone")
+    with pytest.raises(ForeignOwner, match="lacks the label"):
+        await labelled.applier.apply(desired, owner)
+    assert await labelled.client.get(kinds.CONFIG_MAP, labelled.namespace, "a") == before
+
+
+async def test_what_the_cluster_left_is_taken_over_by_its_label(labelled: World) -> None:
+    await labelled.client.create(ours(labelled.config_map("a", x="1")))
+    owner = await labelled.owner()
+    assert await labelled.applier.apply(ours(labelled.config_map("a", x="2")), owner)
+    live = await labelled.client.get(kinds.CONFIG_MAP, labelled.namespace, "a")
+    assert owner_of(live) == owner["metadata"]["uid"]
+
+
+async def test_a_look_before_the_first_write_is_one_request(labelled: World, control_plane: Handle) -> None:
+    owner, desired = await labelled.owner(), ours(labelled.config_map("new", x="1"))
+    await labelled.applier.apply(desired, owner)
+    await labelled.applier.apply(ours(labelled.config_map("new", x="2")), owner)
+    asked = [verb for verb, _, name, _ in audit(control_plane, labelled.namespace) if name == "new"]
+    assert asked == ["get", "patch", "patch"]

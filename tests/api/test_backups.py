@@ -1,4 +1,4 @@
-"""The Lease of a cluster's repositories, and objects of backups that are gone, against a real API server."""
+"""The Lease of a cluster's repositories, and objects of removed backups, against a real API server."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -18,9 +18,9 @@ from pgoperator.kube.events import Recorder
 from pgoperator.kube.manifest import Manifest
 from pgoperator.kube.store import Store
 from pgoperator.settings import Settings
-from reconcilers.pgbackup import jobs, lease, states
-from reconcilers.pgbackup.job import Seen
-from reconcilers.pgbackup.look import Look as Sight
+from reconcilers.jobs import JobStatus
+from reconcilers.pgbackup import act_backup_jobs, decide_state, lease
+from reconcilers.pgbackup.observe import Snapshot
 from tests.support.views import NOW
 
 pytestmark = pytest.mark.api
@@ -39,7 +39,7 @@ def backup(name: str, uid: str, state: str = "Running", **metadata: Any) -> Mani
 
 @pytest.fixture
 def look(client: Client, namespace: str) -> Look:
-    """An operator that has just looked, with these backups in the store."""
+    """An operator with an up-to-date store that has these backups."""
 
     async def at(*backups: Manifest) -> Context:
         store = Store(labels.CLUSTER)
@@ -64,7 +64,7 @@ async def holder(client: Client, namespace: str) -> str:
 async def test_one_at_a_time(look: Look, client: Client, namespace: str) -> None:
     ctx = await look(backup("a", "1"), backup("b", "2"))
     assert await lease.acquire(ctx, namespace, "c", "a|1") == ""
-    assert await lease.acquire(ctx, namespace, "c", "a|1") == "", "it is his"
+    assert await lease.acquire(ctx, namespace, "c", "a|1") == "", "the lease is held by `a|1`"
     assert await lease.acquire(ctx, namespace, "c", "b|2") == "a|1"
     ctx = await look(backup("a", "1"), backup("b", "2"))
     assert await lease.acquire(ctx, namespace, "c", "b|2") == "a|1"
@@ -82,19 +82,19 @@ async def test_of_many_at_once_one_gets_it(look: Look, namespace: str) -> None:
 
 
 async def test_the_turn_is_the_holders_although_another_came_earlier(look: Look, namespace: str) -> None:
-    """Both are of one second, and the second one was seen first: neither must wait for the other."""
+    """Both have the same creation second, and the second was seen first: neither must wait for the other."""
     asked = {"creationTimestamp": "2026-01-01T00:00:00Z"}
     both = [backup(name, name, **asked) for name in ("a", "b")]
     for one in both:
         one["metadata"]["namespace"] = namespace
-        waits = states.queued(PGBackup.parse(one | {"status": {}}), "LeaseAlreadyHeld", "waiting", NOW)
+        waits = decide_state.queued(PGBackup.parse(one | {"status": {}}), "LeaseAlreadyHeld", "waiting", NOW)
         one["status"] = waits.to_manifest()
     parsed = [PGBackup.parse(one) for one in both]
     ctx = await look(*both)
-    before = [(await Sight.of(ctx, one)).ahead for one in parsed]
+    before = [(await Snapshot.of(ctx, one)).queued_before for one in parsed]
     assert await lease.acquire(ctx, namespace, "c", "b|b") == ""
     ctx = await look(*both)
-    assert (before, [(await Sight.of(ctx, one)).ahead for one in parsed]) == (["", "a"], ["", ""])
+    assert (before, [(await Snapshot.of(ctx, one)).queued_before for one in parsed]) == (["", "a"], ["", ""])
     assert await lease.acquire(ctx, namespace, "c", "a|a") == "b|b"
 
 
@@ -140,22 +140,34 @@ async def test_why_a_job_gets_no_pod_is_read_from_its_events(
         manifest = {"apiVersion": "v1", "kind": "Event", "metadata": metadata, "involvedObject": about}
         await client.create(manifest | fields)
 
-    async def cause(seen: Seen) -> str:
-        found = await jobs.explained(
-            ctx, Sight(namespace, None, None, seen, "u-1", "u-1", pods_work=False, ttl=None, ahead="")
+    async def cause(seen: JobStatus) -> str:
+        found = await act_backup_jobs.with_event_cause(
+            ctx,
+            Snapshot(
+                namespace=namespace,
+                cluster=None,
+                view=None,
+                invalid="",
+                job=seen,
+                job_uid="u-1",
+                event_subject="u-1",
+                has_active_pods=False,
+                ttl=None,
+                queued_before="",
+            ),
         )
         assert found is not None
         return found.cause
 
     old, young = (NOW - timedelta(seconds=s) for s in (20, 1))
-    waits = Seen("j", old.isoformat())
+    waits = JobStatus("j", created=old.isoformat())
     assert await cause(waits) == ""
     await event("new", "u-1", "2026-01-01T00:00:09Z", message="exceeded quota: two")
     await event("old", "u-1", "2026-01-01T00:00:01Z", message="exceeded quota: one")
     await event("other", "u-2", "2026-01-01T00:00:10Z", message="of another Job")
     await event("good", "u-1", "2026-01-01T00:00:10Z", message="created", type="Normal")
     assert await cause(waits) == "FailedCreate: exceeded quota: two"
-    assert await cause(Seen("j", young.isoformat())) == "", "a moment is nobody's business"
+    assert await cause(JobStatus("j", created=young.isoformat())) == "", "a pod needs a moment to start"
     assert await cause(replace(waits, started=True)) == ""
     assert await cause(replace(waits, cause="unschedulable")) == "unschedulable"
 

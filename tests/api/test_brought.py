@@ -1,4 +1,4 @@
-"""Secrets of the author's, read from a real API server: what is told of them, and who hears of a change."""
+"""Secrets of the user, read from a real API server: problems, and reactions to a change."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,9 +17,9 @@ from pgoperator.kube.manifest import Key, Manifest
 from pgoperator.kube.store import Event, Store
 from pgoperator.kube.watch import Watcher
 from pgoperator.settings import Settings
-from reconcilers.pgcluster import brought
-from reconcilers.pgcluster.brought import Brought
-from reconcilers.pgcluster.memory import Memory
+from reconcilers.pgcluster.credentials import read_references, read_user_secrets
+from reconcilers.pgcluster.credentials.read_user_secrets import UserSupplied
+from reconcilers.pgcluster.state.cache import ClusterCache
 from reconcilers.pgcluster.watches import watches
 from tests.api.conftest import eventually
 from tests.support.certificates import Authority
@@ -32,7 +32,7 @@ GOOD = CA.tls("cluster1-primary")
 
 
 class World:
-    """A namespace with Secrets of somebody's."""
+    """A namespace with Secrets of the user."""
 
     def __init__(self, client: Client, namespace: str) -> None:
         self.client, self.namespace = client, namespace
@@ -41,15 +41,16 @@ class World:
         body = {"name": name, "namespace": self.namespace, **metadata}
         await self.client.create({"apiVersion": "v1", "kind": "Secret", "metadata": body, "stringData": data})
 
-    async def read(self, *, pooler: Manifest | None = None, **secrets: Any) -> Brought:
+    async def read(self, *, pooler: Manifest | None = None, **secrets: Any) -> UserSupplied:
         manifest = cluster_manifest(secrets=secrets, proxy={"pgBouncer": pooler or {}})
         manifest["metadata"]["namespace"] = self.namespace
-        store = Store(labels.CLUSTER)
-        events = Recorder(self.client)
-        ctx = Context(self.client, store, Applier(self.client, store), events, Settings(), lambda: NOW)
-        return await brought.read(ctx, PGCluster.parse(manifest), NOW)
+        return await read_user_secrets.read(self.context(), PGCluster.parse(manifest), NOW)
 
-    async def told(self, **secrets: Any) -> tuple[str, str]:
+    def context(self) -> Context:
+        store, events = Store(labels.CLUSTER), Recorder(self.client)
+        return Context(self.client, store, Applier(self.client, store), events, Settings(), lambda: NOW)
+
+    async def reported(self, **secrets: Any) -> tuple[str, str]:
         """The only problem."""
         [problem] = (await self.read(**secrets)).problems
         return problem.reason, problem.message
@@ -58,6 +59,17 @@ class World:
 @pytest.fixture
 def world(client: Client, namespace: str) -> World:
     return World(client, namespace)
+
+
+async def test_a_missing_pull_secret_is_named(world: World) -> None:
+    await world.secret("there", {})
+    manifest = cluster_manifest(imagePullSecrets=[{"name": "there"}, {"name": "absent"}])
+    manifest["metadata"]["namespace"] = world.namespace
+    cluster = PGCluster.parse(manifest)
+    [problem] = await read_references.missing_pull_secrets(world.context(), cluster)
+    assert problem.reason == "SecretMissing"
+    assert problem.message.startswith("spec.imagePullSecrets[1]: Secret 'absent' does not exist")
+    assert {"there", "absent"} <= read_references.secrets(cluster, (), backups_enabled=True)
 
 
 async def test_what_is_sound_is_taken_under_the_names_that_we_expect(world: World) -> None:
@@ -75,7 +87,7 @@ async def test_what_is_sound_is_taken_under_the_names_that_we_expect(world: Worl
     ("data", "reason", "words"),
     [
         ({"tls.crt": GOOD["tls.crt"], "tls.key": GOOD["tls.key"]}, "TLSSecretsMissing", "the key 'ca.crt'"),
-        (GOOD | {"tls.key": CA.root["root.key"]}, "TLSSecretsInvalid", "does not belong"),
+        (GOOD | {"tls.key": CA.root["root.key"]}, "TLSSecretsInvalid", "does not match"),
         (CA.tls("other"), "TLSSecretsInvalid", "'cluster1-primary'"),
         (
             STRANGER.tls("cluster1-primary") | {"ca.crt": GOOD["ca.crt"]},
@@ -89,7 +101,7 @@ async def test_what_cannot_be_used_is_told(
     world: World, data: dict[str, str], reason: str, words: str
 ) -> None:
     await world.secret("server", data)
-    found = await world.told(customTLSSecret={"name": "server"})
+    found = await world.reported(customTLSSecret={"name": "server"})
     assert found[0] == reason
     assert found[1].startswith("spec.secrets.customTLSSecret")
     assert "'server'" in found[1]
@@ -97,26 +109,26 @@ async def test_what_cannot_be_used_is_told(
 
 
 async def test_what_is_not_there_is_told_unless_it_may_be_missing(world: World) -> None:
-    reason, message = await world.told(customTLSSecret={"name": "gone"})
-    assert (reason, "there is no Secret 'gone'" in message) == ("TLSSecretsMissing", True)
+    reason, message = await world.reported(customTLSSecret={"name": "gone"})
+    assert (reason, "Secret 'gone' does not exist" in message) == ("TLSSecretsMissing", True)
     found = await world.read(customTLSSecret={"name": "gone", "optional": True}, customRootCATLSSecret={})
-    assert found == Brought(trusted=())
+    assert found == UserSupplied(trusted=())
 
 
 async def test_items_that_do_not_lead_to_a_file_are_told(world: World) -> None:
     await world.secret("server", GOOD)
     items = [{"key": "tls.crt", "path": "tls.crt"}, {"key": "none", "path": "tls.key"}]
-    _, message = await world.told(customTLSSecret={"name": "server", "items": items})
+    _, message = await world.reported(customTLSSecret={"name": "server", "items": items})
     assert "no entry in items with the path 'ca.crt'" in message
     items.append({"key": "ca.crt", "path": "ca.crt"})
-    _, message = await world.told(customTLSSecret={"name": "server", "items": items})
+    _, message = await world.reported(customTLSSecret={"name": "server", "items": items})
     assert "lacks the key 'none'" in message
 
 
 async def test_a_client_certificate_must_be_the_replicas(world: World) -> None:
     await world.secret("replication", CA.tls("someone"))
-    _, message = await world.told(customReplicationTLSSecret={"name": "replication"})
-    assert "it must be '_crunchyrepl'" in message
+    _, message = await world.reported(customReplicationTLSSecret={"name": "replication"})
+    assert "but must be '_crunchyrepl'" in message
     await world.secret("right", CA.tls("_crunchyrepl"))
     assert (await world.read(customReplicationTLSSecret={"name": "right"})).problems == ()
 
@@ -145,7 +157,7 @@ async def test_accounts_and_authorities_of_the_pooler(world: World) -> None:
 
 @pytest.fixture
 async def heard(client: Client, namespace: str) -> AsyncIterator[list[Event]]:
-    """What a watch of strangers' Secrets says."""
+    """The events of the operator's watch on the metadata of Secrets."""
     [one] = [one for one in watches({}) if one.kind == kinds.SECRET_METADATA]
     found: list[Event] = []
     shard = Store(labels.CLUSTER).open(one.kind, namespace, one.trim)
@@ -164,7 +176,7 @@ async def test_changes_of_strangers_are_heard_without_what_is_in_them(
     await world.client.merge_patch(
         kinds.SECRET, world.namespace, "theirs", {"stringData": {"password": "other"}}
     )
-    await world.client.delete(kinds.SECRET, world.namespace, "theirs")
+    await world.client.delete(kinds.SECRET, world.namespace, "theirs", uid=None)
     await eventually(lambda: len(heard) == 3, "it appears, changes and goes")
     for event in heard:
         for side in (event.old, event.new):
@@ -175,7 +187,7 @@ async def test_changes_of_strangers_are_heard_without_what_is_in_them(
 
 def test_a_secret_wakes_the_clusters_that_read_it() -> None:
     reader, other = (Key("PerconaPGCluster", "ns1", name) for name in ("reader", "other"))
-    memories = {reader: Memory(secrets=frozenset({"theirs"})), other: Memory()}
+    memories = {reader: ClusterCache(secrets=frozenset({"theirs"})), other: ClusterCache()}
     strangers, others = watches(memories)[-2:]
     assert (strangers.kind, others.kind) == (kinds.SECRET_METADATA, kinds.SECRET)
     for one in (strangers, others):

@@ -1,6 +1,7 @@
-"""A rolling change against a real API server: what the watches have not shown yet still counts."""
+"""A rolling change against a real API server: state that the watches have not delivered yet counts."""
 
 import dataclasses
+import json
 
 import pytest
 
@@ -14,10 +15,10 @@ from pgoperator.kube.manifest import Manifest, name_of
 from pgoperator.kube.store import Store
 from pgoperator.runtime.result import Wait
 from pgoperator.settings import Settings
-from reconcilers.pgcluster import changing
-from reconcilers.pgcluster.memory import Memory
-from reconcilers.pgcluster.observe import observe
-from reconcilers.pgcluster.view import View
+from reconcilers.pgcluster.rollout import act_changes
+from reconcilers.pgcluster.state.cache import ClusterCache
+from reconcilers.pgcluster.state.observe import observe
+from reconcilers.pgcluster.state.view import View
 from tests.support.views import NOW, view
 from tests.unit.pgcluster.observed import bootstrapped, instance_pod, leader, stateful_set
 
@@ -62,21 +63,21 @@ class World:
             )
 
     async def seen(self) -> tuple[Context, View]:
-        """What the operator has seen; what happens later it has not."""
+        """The operator's view of this moment, without later changes."""
         store = Store(labels.CLUSTER)
         for kind in (kinds.STATEFUL_SET, kinds.POD, kinds.ENDPOINTS):
             shard = store.open(kind, None)
             found, _ = await self.client.list(kind, self.namespace)
             for one in found:
                 shard.put(one)
-        one = view()
-        metadata = one.cluster.metadata.model_copy(update={"namespace": self.namespace})
-        cluster = one.cluster.model_copy(update={"metadata": metadata})
+        before = view()
+        metadata = before.cluster.metadata.model_copy(update={"namespace": self.namespace})
+        cluster = before.cluster.model_copy(update={"metadata": metadata})
         observed = observe(store, self.namespace, "cluster1")
         ctx = Context(
             self.client, store, Applier(self.client, store), Recorder(self.client), Settings(), lambda: NOW
         )
-        return ctx, dataclasses.replace(one, cluster=cluster, observed=observed)
+        return ctx, dataclasses.replace(before, cluster=cluster, observed=observed)
 
     async def change(self, name: str, patch: Manifest, subresource: str | None = None) -> None:
         pod = naming.pod(name)
@@ -94,14 +95,14 @@ async def world(client: Client, namespace: str) -> World:
     return made
 
 
-async def roll(world: World, ctx: Context, one: View) -> Memory:
-    memory = Memory()
-    # All of them have been seen to follow, where that is remembered.
-    following: set[str] = getattr(memory, "following", set())
-    following |= {i.pod["metadata"]["uid"] for i in one.observed.instances if i.pod is not None}
-    assert isinstance(await changing.act(ctx, one, memory, written=False), Wait)
-    assert memory.change.rolling
-    return memory
+async def roll(world: World, ctx: Context, one: View) -> ClusterCache:
+    cache = ClusterCache()
+    pods = [instance.pod for instance in one.observed.instances]
+    # All of them have been seen to follow.
+    cache.replication.following |= {pod["metadata"]["uid"] for pod in pods if pod is not None}
+    assert isinstance(await act_changes.act(ctx, one, cache), Wait)
+    assert cache.changes.change.rolling
+    return cache
 
 
 async def test_one_replica_goes(world: World) -> None:
@@ -111,9 +112,10 @@ async def test_one_replica_goes(world: World) -> None:
 
 async def test_while_statefulsets_are_written_nothing_goes(world: World) -> None:
     ctx, one = await world.seen()
-    memory = Memory()
-    await changing.act(ctx, one, memory, written=True)
-    assert memory.change.rolling
+    memory = ClusterCache()
+    memory.templates_written = True
+    await act_changes.act(ctx, one, memory)
+    assert memory.changes.change.rolling
     assert await world.pods() == [A, B, C]
 
 
@@ -127,6 +129,16 @@ async def test_a_replica_that_has_just_become_the_primary_is_spared(world: World
     assert await world.pods() == [A, B, C]
 
 
+async def test_nothing_goes_while_patroni_is_paused(world: World) -> None:
+    """A stopped primary would have no successor."""
+    paused = {"metadata": {"annotations": {"config": json.dumps({"pause": True})}}}
+    name = naming.patroni_config("cluster1")
+    await world.client.merge_patch(kinds.ENDPOINTS, world.namespace, name, paused)
+    cache = await roll(world, *await world.seen())
+    assert "patronictl resume" in cache.changes.change.rolling
+    assert await world.pods() == [A, B, C]
+
+
 async def test_no_second_instance_goes_while_one_is_away(world: World) -> None:
     ctx, one = await world.seen()
     await world.change(C, {"status": {"conditions": [{"type": "Ready", "status": "False"}]}}, "status")
@@ -137,7 +149,7 @@ async def test_no_second_instance_goes_while_one_is_away(world: World) -> None:
 async def test_another_pod_of_the_name_is_spared(world: World) -> None:
     ctx, one = await world.seen()
     pod = naming.pod(B)
-    await world.client.delete(kinds.POD, world.namespace, pod, grace_seconds=0)
+    await world.client.delete(kinds.POD, world.namespace, pod, uid=None, grace_seconds=0)
     made = instance_pod(B)
     made["metadata"]["labels"][labels.REVISION] = "new"
     await world._create(made | {"spec": TEMPLATE}, made["status"])

@@ -1,4 +1,4 @@
-"""What the charts make, by a real Helm: the same as the manifests, and what the API server takes."""
+"""The charts' objects, rendered by Helm: equal to the manifests, and accepted by the API server."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -15,7 +15,7 @@ from pgoperator.kube.manifest import Manifest
 from tests.support.golden import assert_golden
 from tests.support.helm import CHARTS, HelmError, helm, render
 from tests.support.kubectl import REPOSITORY
-from tests.unit.charts.original import VALUES
+from tests.unit.charts.percona import VALUES
 
 pytestmark = pytest.mark.api
 OPERATOR, DATABASE = "pg-operator", "pg-db"
@@ -27,12 +27,12 @@ def of_kind(kind: str, manifests: Iterable[Manifest]) -> list[Manifest]:
 
 
 def of_operator(values: Manifest | None = None) -> list[Manifest]:
-    """What the chart of the operator makes with the image that the manifests name."""
+    """The objects of the operator's chart with the image of the manifests."""
     return render(OPERATOR, {"image": IMAGE} | (values or {}))
 
 
 def plain(node: Any) -> Any:
-    """An object without what differs on purpose: names, labels, and the order of variables."""
+    """An object without intended differences: names, labels, and the order of variables."""
     if isinstance(node, list):
         return [plain(item) for item in node]
     if not isinstance(node, dict):
@@ -129,7 +129,7 @@ def test_golden_operator(golden: str, values: Manifest) -> None:
     assert_golden(of_operator(values), f"charts/pg-operator-{golden}")
 
 
-@pytest.mark.parametrize(("golden", "values"), [("default", {}), ("original", VALUES)])
+@pytest.mark.parametrize(("golden", "values"), [("default", {}), ("percona", VALUES)])
 def test_golden_database(golden: str, values: Manifest) -> None:
     assert_golden(render(DATABASE, values), f"charts/pg-db-{golden}")
 
@@ -151,7 +151,7 @@ def test_name(release: str, values: Manifest, name: str) -> None:
 
 
 def test_every_field_of_the_spec_can_be_set() -> None:
-    """Those that the original's chart forgets stand for all: nothing is listed in the template."""
+    """Fields that Percona's chart does not pass on stand for all: the template lists no field."""
     values: Manifest = {
         "logcollector": {"enabled": True, "image": "fluentbit:1"},
         "tls": {"certValidityDuration": "2160h"},
@@ -190,7 +190,7 @@ def test_a_wrong_value_is_rejected_by_name(chart: str, values: Manifest, said: s
         render(chart, values)
 
 
-@pytest.mark.parametrize("values", [{}, VALUES], ids=["default", "original"])
+@pytest.mark.parametrize("values", [{}, VALUES], ids=["default", "percona"])
 def test_the_cluster_is_valid(values: Manifest) -> None:
     PGCluster.model_validate(render(DATABASE, values)[0])
 

@@ -1,4 +1,4 @@
-"""What the client promises, asked of a real API server."""
+"""The guarantees of the client, tested against a real API server."""
 
 import time
 from collections.abc import AsyncIterator
@@ -77,7 +77,7 @@ async def test_status_is_applied_under_its_own_manager(client: Client, namespace
 
 
 async def test_a_status_is_told_as_far_as_the_definitions_go(client: Client, namespace: str) -> None:
-    """Definitions that are older than the operator do not know its newest fields."""
+    """Definitions that are older than the operator lack its newest fields."""
     await client.create(pod(namespace))
     condition = {"type": "Mine", "status": "True", "mood": "good"}
     manifest = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": namespace}}
@@ -104,16 +104,16 @@ async def test_delete_keeps_to_its_preconditions(client: Client, namespace: str)
     with pytest.raises(Conflict):
         await client.delete(CONFIG_MAP, namespace, "a", uid="another")
     with pytest.raises(Conflict):
-        await client.delete(CONFIG_MAP, namespace, "a", resource_version="1")
+        await client.delete(CONFIG_MAP, namespace, "a", uid=None, resource_version="1")
     await client.delete(CONFIG_MAP, namespace, "a", uid=made["metadata"]["uid"])
-    await client.delete(CONFIG_MAP, namespace, "a")
+    await client.delete(CONFIG_MAP, namespace, "a", uid=None)
     with pytest.raises(NotFound):
         await client.get(CONFIG_MAP, namespace, "a")
 
 
 async def test_delete_sets_the_grace(client: Client, namespace: str) -> None:
     await client.create(pod(namespace))
-    await client.delete(POD, namespace, "p", grace_seconds=7)
+    await client.delete(POD, namespace, "p", uid=None, grace_seconds=7)
     assert (await client.get(POD, namespace, "p"))["metadata"]["deletionGracePeriodSeconds"] == 7
 
 

@@ -38,7 +38,7 @@ async def test_one_leads_and_hands_over_at_release(client: Client, namespace: st
     assert await holder(client, namespace) == "two"
     spec = (await client.get(LEASE, namespace, QUICK.name))["spec"]
     assert spec["leaseTransitions"] >= 1
-    # A release that comes late does not take away what another has.
+    # A late release does not affect the lease of another holder.
     await one.release()
     assert await holder(client, namespace) == "two"
 
@@ -70,7 +70,7 @@ async def test_a_deleted_lease_is_made_again_by_its_holder(client: Client, names
     one = Election(client, namespace, QUICK, "one")
     await one.acquire()
     holding = asyncio.create_task(one.hold())
-    await client.delete(LEASE, namespace, QUICK.name)
+    await client.delete(LEASE, namespace, QUICK.name, uid=None)
 
     async def back() -> bool:
         try:
@@ -88,7 +88,7 @@ async def test_a_dead_leader_is_followed_after_the_duration(client: Client, name
     await one.acquire()
     begin = asyncio.get_running_loop().time()
     await two.acquire()
-    # Whole seconds are all that a Lease can say: 1.5 s is announced, and kept, as 2.
+    # A Lease has whole seconds: 1.5 s is written, and kept, as 2.
     assert 1.9 <= asyncio.get_running_loop().time() - begin < 4
 
 
@@ -115,7 +115,7 @@ async def test_a_stolen_lease_is_noticed(client: Client, namespace: str) -> None
     holding = asyncio.create_task(one.hold())
     await asyncio.sleep(0.2)
     while not holding.done():
-        # A stranger's write, between two of ours.
+        # A write of another client between two of ours.
         await client.merge_patch(LEASE, namespace, QUICK.name, {"spec": {"holderIdentity": "thief"}})
         await asyncio.sleep(0.05)
     with pytest.raises(LeaseLost):

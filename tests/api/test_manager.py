@@ -1,8 +1,8 @@
-"""A whole operator, made of toy controllers, against a real API server."""
+"""A whole operator with toy controllers against a real API server."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
@@ -10,6 +10,7 @@ from local.control_plane import Handle
 from pgoperator.context import Context
 from pgoperator.errors import InvalidSpec
 from pgoperator.kube.client import Client
+from pgoperator.kube.errors import NotFound
 from pgoperator.kube.kinds import CONFIG_MAP, EVENT, LEASE, SECRET
 from pgoperator.kube.lease import LeaseLost
 from pgoperator.kube.manifest import Key, Manifest
@@ -63,7 +64,7 @@ async def test_a_change_becomes_a_pass(client: Client, namespace: str) -> None:
     async with running(Manager(settings(namespace), client, [controller(reconcile)])):
         await client.create(config_map(namespace, "a", x="1"))
         await eventually(lambda: seen == ["a {'x': '1'}"], "created")
-        await client.delete(CONFIG_MAP, namespace, "a")
+        await client.delete(CONFIG_MAP, namespace, "a", uid=None)
         await eventually(lambda: seen == ["a {'x': '1'}", "a None"], "deleted")
     lease = await client.get(LEASE, namespace, "the-lease")
     assert not lease["spec"].get("holderIdentity")
@@ -148,20 +149,43 @@ async def test_one_stream_for_controllers_that_watch_the_same(
     assert [what for verb, what, *_ in audit(control_plane, namespace) if verb == "list"] == ["configmaps"]
 
 
-async def test_only_the_watched_namespaces_are_seen(client: Client, namespace: str) -> None:
+async def test_only_the_watched_namespaces_are_seen(
+    client: Client, namespace: str, control_plane: Handle
+) -> None:
     other, third = namespace + "-b", namespace + "-c"
     for name in (other, third):
         await create_namespace(client, name)
     seen: list[str] = []
 
     async def reconcile(context: Context, key: Key) -> Result:
-        seen.append(key.namespace)
+        assert context.store.get(CONFIG_MAP, third, key.name) is None
+        seen.append(f"{key.namespace} {key.name}")
         return Done()
 
+    # Before the start and while the operator runs; the third namespace comes first, so it is not just late.
     for place in (third, namespace, other):
         await client.create(config_map(place, "a"))
+    of_all = reads(control_plane, None).count("list")
     async with running(Manager(settings(namespace, other), client, [controller(reconcile)])):
-        await eventually(lambda: sorted(seen) == [namespace, other], "two of three")
+        await eventually(lambda: sorted(seen) == [f"{namespace} a", f"{other} a"], "two of three")
+        for place in (third, namespace, other):
+            await client.create(config_map(place, "b"))
+        expected = [f"{place} {name}" for place in (namespace, other) for name in "ab"]
+        await eventually(lambda: sorted(seen) == sorted(expected), "two of three again")
+    assert sorted(seen) == sorted(expected)
+    # The API server knows what the operator read: the two namespaces, and nothing else.
+    assert all("list" in reads(control_plane, place) for place in (namespace, other))
+    assert reads(control_plane, third) == []
+    assert reads(control_plane, None).count("list") == of_all
+
+
+def reads(control_plane: Handle, namespace: str | None) -> list[str]:
+    """The lists and watches of ConfigMaps in a namespace, or in all of them at once."""
+    return [
+        verb
+        for verb, resource, *_ in audit(control_plane, namespace)
+        if resource == "configmaps" and verb in ("list", "watch")
+    ]
 
 
 async def test_secrets_of_strangers_are_not_kept(client: Client, namespace: str) -> None:
@@ -221,6 +245,60 @@ async def test_lost_lease_ends_everything(
     assert states == ["begun", "cancelled"]
 
 
+async def test_after_a_lost_lease_no_pass_begins(
+    client: Client, wired: Client, proxy: TcpProxy, namespace: str
+) -> None:
+    """Another process leads then: a worker that survives its cancellation must not get the next key."""
+    begun: list[str] = []
+
+    async def reconcile(context: Context, key: Key) -> Result:
+        begun.append(key.name)
+        with suppress(asyncio.CancelledError):  # as code does that handles errors too broadly
+            await asyncio.sleep(60)
+        return Done()
+
+    for name in ("a", "b", "c"):
+        await client.create(config_map(namespace, name))
+    manager = Manager(settings(namespace), wired, [controller(reconcile, workers=1)])
+    task = asyncio.create_task(manager.run(asyncio.Event()))
+    await eventually(lambda: len(begun) == 1, "begun")
+    proxy.refuse()
+    with pytest.raises(LeaseLost):
+        async with asyncio.timeout(10):
+            await task
+    assert len(begun) == 1
+
+
+async def test_a_bug_releases_the_lease(client: Client, namespace: str) -> None:
+    async def reconcile(context: Context, key: Key) -> Result:
+        return Done()
+
+    manager = Manager(settings(namespace), client, [controller(reconcile)])
+    task = asyncio.create_task(manager.run(asyncio.Event()))
+
+    async def holder() -> str:
+        try:
+            lease = await client.get(LEASE, namespace, "the-lease")
+        except NotFound:
+            return ""
+        return str(lease["spec"].get("holderIdentity") or "")
+
+    async def is_held() -> bool:
+        return bool(await holder())
+
+    def broken() -> None:
+        raise RuntimeError("toy")
+
+    await eventually(is_held, "it leads")
+    await eventually(lambda: len(manager._working) > 0, "it works")
+    manager.controllers[0].queue.take = broken  # type: ignore[method-assign]
+    await client.create(config_map(namespace, "a"))
+    with pytest.raises(RuntimeError):
+        async with asyncio.timeout(10):
+            await task
+    assert not await is_held()
+
+
 async def test_a_second_operator_waits_warm_and_takes_over(client: Client, namespace: str) -> None:
     seen: list[str] = []
 
@@ -259,10 +337,10 @@ async def test_events_are_posted_once_for_a_state(client: Client, namespace: str
     for _ in range(2):  # an operator that starts again does not repeat itself
         async with running(Manager(settings(namespace), client, [controller(reconcile)])):
 
-            async def told() -> bool:
+            async def reported() -> bool:
                 return len(await events()) >= 2
 
-            await eventually(told, "events")
+            await eventually(reported, "events")
     assert await events() == ["Normal Mended " + "x" * 1024, "Warning Broken the toy is broken"]
     manager = Manager(settings(namespace), client, [])
     recorder = manager.context.events

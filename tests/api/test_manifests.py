@@ -1,4 +1,4 @@
-"""A real API server takes what the steps make, whatever the spec, and Pod Security lets the pods in."""
+"""A real API server accepts the objects of the steps for any spec, and Pod Security admits the pods."""
 
 import asyncio
 import copy
@@ -11,7 +11,7 @@ from pgoperator.kube.client import Client
 from pgoperator.kube.errors import Forbidden
 from pgoperator.kube.manifest import Manifest
 from pgoperator.kube.transport import Request
-from reconcilers.pgcluster import steps
+from reconcilers.pgcluster import pipeline
 from tests.support.views import view
 from tests.unit.pgcluster.specs import SEEDS, VARIANTS, Spec, random_cluster
 
@@ -22,7 +22,7 @@ CLUSTERS: dict[str, tuple[str, Spec]] = {name: ("cluster1", spec) for name, spec
 
 
 async def try_(client: Client, manifest: Manifest, namespace: str) -> None:
-    """Have the server check the object and throw it away."""
+    """Send the object as a dry run."""
     manifest["metadata"]["namespace"] = namespace
     kind = kinds.kind_of(manifest)
     query = {"dryRun": "All", "fieldValidation": "Strict"}
@@ -32,7 +32,7 @@ async def try_(client: Client, manifest: Manifest, namespace: str) -> None:
 
 
 def pods(manifests: list[Manifest]) -> list[Manifest]:
-    """A pod of each template; the user's PriorityClass is not among the things that we make."""
+    """A pod of each template, without the user's PriorityClass, which does not exist here."""
     result: list[Manifest] = []
     for manifest in manifests:
         if "template" in manifest.get("spec", {}):
@@ -65,7 +65,7 @@ async def test_the_server_takes_every_object_and_every_pod(
     client: Client, restricted: str, which: str
 ) -> None:
     name, spec = CLUSTERS[which]
-    manifests = steps.ask_all(view(name=name, **spec)).manifests
+    manifests = pipeline.build(view(name=name, **spec)).manifests
     for binding in (m for m in manifests if m["kind"] == "RoleBinding"):
         for subject in binding["subjects"]:
             subject["namespace"] = restricted
@@ -73,8 +73,8 @@ async def test_the_server_takes_every_object_and_every_pod(
 
 
 async def test_the_namespace_refuses_what_the_standard_forbids(client: Client, restricted: str) -> None:
-    """The test above proves something only if this holds."""
-    [pod, *_] = pods(steps.ask_all(view()).manifests)
+    """The test above depends on this."""
+    [pod, *_] = pods(pipeline.build(view()).manifests)
     pod["spec"]["hostNetwork"] = True
     with pytest.raises(Forbidden, match="PodSecurity"):
         await try_(client, pod, restricted)

@@ -1,4 +1,4 @@
-"""`pgoperator run` as a process: how it starts, shows itself and ends."""
+"""`pgoperator run` as a process: start, endpoints and shutdown."""
 
 import asyncio
 import json
@@ -12,28 +12,17 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-import yaml
 
 from local.api_server import free_ports
 from local.control_plane import Handle
 from pgoperator.kube.client import Client
-from pgoperator.kube.errors import AlreadyExists, NotFound
+from pgoperator.kube.errors import NotFound
 from pgoperator.kube.kinds import LEASE
-from pgoperator.kube.transport import Request
 from tests.api.conftest import eventually
 
 pytestmark = pytest.mark.api
 ROOT = Path(__file__).parents[2]
 NAME = "process-lease"
-
-
-@pytest.fixture
-async def definitions(client: Client) -> None:
-    for path in sorted((ROOT / "manifests" / "crds").glob("*.yaml")):
-        body = json.dumps(yaml.safe_load(path.read_text())).encode()
-        plural = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-        with suppress(AlreadyExists):
-            await client.transport.json(Request("POST", plural, "POST", body=body))
 
 
 class Process:
@@ -66,7 +55,7 @@ class Process:
 
 
 @pytest.fixture
-async def operator(definitions: None, control_plane: Handle, namespace: str) -> AsyncIterator[Process]:
+async def operator(crds: None, control_plane: Handle, namespace: str) -> AsyncIterator[Process]:
     metrics, health = free_ports(2)
     environ = os.environ | {
         "KUBECONFIG": str(control_plane.kubeconfig),

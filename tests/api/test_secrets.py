@@ -1,4 +1,4 @@
-"""Secrets against a real API server: made once, adopted, and never rotated by somebody who has not looked."""
+"""Secrets against a real API server: created once, adopted, and never rotated from a stale store."""
 
 import asyncio
 import base64
@@ -16,14 +16,16 @@ from pgoperator.kube.apply import Applier
 from pgoperator.kube.client import Client
 from pgoperator.kube.errors import AlreadyExists, Conflict
 from pgoperator.kube.events import Recorder
-from pgoperator.kube.manifest import Manifest, labels_of
+from pgoperator.kube.manifest import Manifest, files_of, labels_of
 from pgoperator.kube.store import Shard, Store
 from pgoperator.postgres import scram
 from pgoperator.settings import Settings
-from reconcilers.pgcluster import credentials, plan, secrets, users
-from reconcilers.pgcluster.certificates import Names
-from reconcilers.pgcluster.credentials import Data
-from reconcilers.pgcluster.view import Observed
+from reconcilers.pgcluster.credentials import act_secrets, act_write_secret, build_passwords
+from reconcilers.pgcluster.credentials.build_certificates import Names
+from reconcilers.pgcluster.credentials.build_passwords import Data
+from reconcilers.pgcluster.database import decide_users
+from reconcilers.pgcluster.instances import decide_membership
+from reconcilers.pgcluster.state.view import Observed
 from tests.api.conftest import audit
 from tests.support.views import NOW, cluster_manifest
 
@@ -32,7 +34,7 @@ NAME = naming.user_secret("cluster1", "cluster1")
 
 
 class World:
-    """A namespace, and an operator whose store shows only what it is shown."""
+    """A namespace, and an operator whose store is updated only on request."""
 
     def __init__(self, client: Client, namespace: str, control_plane: Handle) -> None:
         self.client = client
@@ -41,7 +43,7 @@ class World:
         self.restart()
 
     def restart(self) -> None:
-        """Have an operator that knows nothing."""
+        """Start an operator with an empty store."""
         store = Store(labels.CLUSTER)
         self.shard: Shard = store.open(kinds.SECRET, None)
         events = Recorder(self.client)
@@ -51,15 +53,15 @@ class World:
         return await self.client.get(kinds.SECRET, self.namespace, name)
 
     async def data(self, name: str = NAME) -> dict[str, bytes]:
-        return credentials.decode(await self.live(name))
+        return files_of(await self.live(name))
 
     async def see(self, *names: str) -> None:
-        """Have the store show Secrets as they are now."""
+        """Update the store with the current Secrets."""
         for name in names or (NAME,):
             self.shard.put(await self.live(name))
 
     async def create(self, data: dict[str, bytes], *, name: str = NAME, **own: str) -> None:
-        """Make a Secret with somebody else's hands."""
+        """Create a Secret as another client."""
         encoded = {key: base64.b64encode(value).decode() for key, value in data.items()}
         metadata = {"name": name, "namespace": self.namespace, "labels": own}
         await self.client.create(
@@ -87,18 +89,20 @@ class World:
     async def ensure(self, **spec: Any) -> Data:
         """Complete the Secret of the first user."""
         cluster = self.cluster(**spec)
-        user = users.effective(cluster)[0]
+        user = decide_users.effective(cluster)[0]
         own = labels.pguser("cluster1", user.name)
         metadata = {"name": user.secret_name or NAME, "namespace": self.namespace, "labels": own}
-        return await credentials.ensure(self.ctx, metadata, credentials.user_secret(cluster, user))
+        return await act_write_secret.ensure(self.ctx, metadata, build_passwords.user_secret(cluster, user))
 
     async def complete(self, **spec: Any) -> dict[str, Data]:
+        return dict((await self.completed(**spec)).data)
+
+    async def completed(self, **spec: Any) -> act_secrets.Secrets:
         cluster = self.cluster(**spec)
         sizes = {one.name: one.replicas for one in cluster.spec.instance_sets()}
-        planned = plan.planned("cluster1", sizes, Observed())
+        planned = decide_membership.planned("cluster1", sizes, Observed())
         names = Names("cluster1", self.namespace, "cluster.local")
-        found = await secrets.complete(self.ctx, cluster, names, planned, NOW)
-        return dict(found.data)
+        return await act_secrets.complete(self.ctx, cluster, names, planned, NOW, backups_enabled=True)
 
 
 @pytest.fixture
@@ -143,14 +147,81 @@ async def test_of_two_who_complete_it_at_once_one_wins(world: World) -> None:
     assert await world.ensure() == await world.data()
 
 
-async def test_a_user_s_own_secret_is_adopted(world: World) -> None:
-    await world.create({"password": b"my own", "note": b"\x00"}, name="mine", team="a")
-    people = [{"name": "app", "databases": ["app"], "secretName": "mine"}]
-    made = await world.ensure(users=people)
-    assert (made["password"], made["note"], made["user"]) == (b"my own", b"\x00", b"app")
+PEOPLE = [{"name": "app", "databases": ["app"], "secretName": "mine"}]
+
+
+async def test_a_secret_of_the_generated_name_is_completed(world: World) -> None:
+    """Its name says that it is for a user of this cluster."""
+    await world.create({"password": b"my own", "note": b"\x00"}, team="a")
+    made = (await world.complete())[NAME]
+    assert (made["password"], made["note"], made["user"]) == (b"my own", b"\x00", b"cluster1")
     assert scram.matches(made["verifier"].decode(), "my own")
+    assert await world.data() == made
+    own = {"team": "a"} | labels.pguser("cluster1", "cluster1")
+    assert own.items() <= labels_of(await world.live()).items()
+
+
+async def test_a_secret_of_somebody_else_is_read_and_not_written(world: World) -> None:
+    """Its addresses would lead the application of its owner to this cluster."""
+    theirs = {"password": b"their own", "host": b"their-database", "uri": b"postgresql://their-database"}
+    await world.create(theirs, name="mine", team="a")
+    before = await world.live("mine")
+    for _ in range(2):
+        made = (await world.complete(users=PEOPLE))["mine"]
+        assert set(made) == {"user", "password", "verifier"}
+        assert scram.matches(made["verifier"].decode(), "their own")
+        assert made == (await world.complete(users=PEOPLE))["mine"], "another verifier would be written again"
+        world.restart()
+    assert await world.live("mine") == before
+    await world.change("mine", verifier=scram.verifier("their own", b"0" * 16).encode())
+    assert (await world.complete(users=PEOPLE))["mine"]["verifier"] == (await world.data("mine"))["verifier"]
+
+
+async def test_a_secret_of_somebody_else_without_a_password_is_reported(world: World) -> None:
+    await world.create({"token": b"x"}, name="mine")
+    before = await world.live("mine")
+    found = await world.completed(users=[*PEOPLE, {"name": "other"}])
+    [problem] = found.problems
+    assert problem.reason == "SecretInvalid"
+    assert labels.ALLOW_ADOPTION_BY in problem.message
+    assert naming.user_secret("cluster1", "other") in found.data, "all others are set up"
+    assert await world.live("mine") == before
+
+
+@pytest.mark.parametrize("allowed", ["cluster1", "cluster2"])
+async def test_the_owner_of_a_secret_lets_one_cluster_take_it_over(world: World, allowed: str) -> None:
+    await world.create({"password": b"my own"}, name="mine")
+    allow = {"metadata": {"annotations": {labels.ALLOW_ADOPTION_BY: allowed}}}
+    await world.client.merge_patch(kinds.SECRET, world.namespace, "mine", allow)
+    made = (await world.complete(users=PEOPLE))["mine"]
+    taken = allowed == "cluster1"
+    assert (labels.CLUSTER in labels_of(await world.live("mine"))) is taken
+    assert ("uri" in made) is taken
+    assert (await world.data("mine") == made) is taken
+
+
+async def test_a_secret_of_our_labels_stays_managed(world: World) -> None:
+    """Such as one that Percona's operator has labelled."""
+    await world.create({"password": b"my own"}, name="mine", **labels.of_cluster("cluster1"))
+    made = (await world.complete(users=PEOPLE))["mine"]
+    assert "uri" in made
     assert await world.data("mine") == made
-    assert labels_of(await world.live("mine")) == {"team": "a"} | labels.pguser("cluster1", "app")
+
+
+async def test_a_secret_that_the_spec_names_is_made_if_it_does_not_exist(world: World) -> None:
+    made = (await world.complete(users=PEOPLE))["mine"]
+    assert await world.data("mine") == made
+    assert "uri" in made
+
+
+@pytest.mark.parametrize("name", [naming.pgbouncer("cluster1"), naming.pgbackrest("cluster1")])
+async def test_a_secret_of_an_application_with_the_cluster_s_name_stays(world: World, name: str) -> None:
+    await world.create({"userlist.txt": b"theirs"}, name=name)
+    before = await world.live(name)
+    with pytest.raises(InvalidSpec, match=labels.ALLOW_ADOPTION_BY) as refused:
+        await world.complete()
+    assert refused.value.reason == "NameTaken"
+    assert await world.live(name) == before
 
 
 async def test_a_changed_password_is_taken_over(world: World) -> None:
@@ -166,11 +237,11 @@ async def test_a_changed_password_is_taken_over(world: World) -> None:
     "stale", [{"password": b""}, {"password": None, "verifier": None}, {"verifier": b""}]
 )
 async def test_a_store_that_is_behind_rotates_nothing(world: World, stale: dict[str, bytes | None]) -> None:
-    """What the store shows asks for a new password; what is there does not."""
+    """The stale store suggests a new password; the live Secret does not."""
     first = await world.ensure()
-    await world.change(**stale)
+    await world.change(NAME, **stale)
     await world.see()
-    await world.change(**{key: first[key] for key in stale})
+    await world.change(NAME, **{key: first[key] for key in stale})
     assert await world.ensure() == first
     assert await world.data() == first
 
@@ -217,10 +288,34 @@ async def test_an_authority_that_lacks_a_key_is_told_and_nothing_is_overwritten(
     for seen in (False, True):
         if seen:
             await world.see(*before)
-        with pytest.raises(InvalidSpec, match=lacking) as refused:
-            await world.complete()
-        assert refused.value.reason == "SecretInvalid"
+        found = await world.completed()
+        assert found.problems[0].reason == "SecretInvalid"
+        assert lacking in found.problems[0].message
+        assert found.data.keys() == before.keys() - {authority}, "all that exists goes on as it is"
     assert {name: await world.live(name) for name in before} == before
+    instance = next(name for name in before if name.endswith("-certs"))
+    await world.change(instance, **{"dns.crt": None})
+    world.restart()
+    with pytest.raises(InvalidSpec, match=lacking):
+        await world.complete()
+
+
+async def test_an_invalid_secret_of_one_user_stops_nobody_else(world: World) -> None:
+    users = [{"name": "w1"}, {"name": "w2"}, {"name": "w3"}]
+    await world.complete(users=users[:2])
+    w1, w2, w3 = (naming.user_secret("cluster1", one["name"]) for one in users)
+    await world.change(w1, password=b"\xff")
+    await world.create({"password": b"theirs"}, name=w3, **labels.of_cluster("cluster2"))
+    await world.change(w2, password=b"new")
+    world.restart()
+    found = await world.completed(users=users)
+    assert (found.data[w2]["password"], w1 in found.data, w3 in found.data) == (b"new", False, False)
+    one, other = sorted(problem.message for problem in found.problems)
+    assert "user 'w1'" in one
+    assert "not UTF-8" in one
+    assert "user 'w3'" in other
+    assert "cluster2" in other
+    assert (await world.data(w1))["password"] == b"\xff"
 
 
 async def test_all_secrets_of_a_cluster_are_made_once(world: World) -> None:

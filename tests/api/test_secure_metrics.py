@@ -1,4 +1,4 @@
-"""Metrics over TLS for whom the API server allows it: a real TokenReview, a real SubjectAccessReview."""
+"""Metrics over TLS for authorized clients: a real TokenReview, a real SubjectAccessReview."""
 
 import json
 import ssl
@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -27,7 +28,7 @@ ROLES = "/apis/rbac.authorization.k8s.io/v1"
 
 
 def issue(folder: Path) -> pki.Pair:
-    """Write a certificate of a new authority into the folder, and return the authority."""
+    """Write a certificate of a new CA into the folder, and return the CA."""
     now = datetime.now(UTC)
     ca = pki.new_ca("metrics", now)
     leaf = pki.issue(ca, common_name=HOST, dns_names=[HOST], now=now)
@@ -36,9 +37,9 @@ def issue(folder: Path) -> pki.Pair:
     return ca
 
 
-async def post(client: Client, path: str, body: dict[str, object]) -> dict[str, object]:
+async def post(client: Client, path: str, body: dict[str, Any]) -> dict[str, Any]:
     with suppress(AlreadyExists):
-        found: dict[str, object] = await client.transport.json(
+        found: dict[str, Any] = await client.transport.json(
             Request("POST", path, "POST", body=json.dumps(body).encode())
         )
         return found
@@ -46,18 +47,18 @@ async def post(client: Client, path: str, body: dict[str, object]) -> dict[str, 
 
 
 async def account(client: Client, namespace: str, name: str) -> str:
-    """Make an account and return a token of its."""
+    """Create a ServiceAccount and return a token of it."""
     path = f"/api/v1/namespaces/{namespace}/serviceaccounts"
     metadata = {"name": name, "namespace": namespace}
     await post(client, path, {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata})
     request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
     answer = await post(client, f"{path}/{name}/token", request)
-    return str(answer["status"]["token"])  # type: ignore[index]
+    return str(answer["status"]["token"])
 
 
 @pytest.fixture
 async def reader(client: Client, namespace: str) -> str:
-    """A token whose owner has the role that the project ships."""
+    """A token of a ServiceAccount with the shipped role."""
     _, role = rbac.secure_metrics()
     await post(client, f"{ROLES}/clusterroles", role)
     reference = {
@@ -83,7 +84,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 async def server(wired: Client, clock: Clock, tmp_path: Path) -> AsyncIterator[tuple[Server, pki.Pair]]:
-    """The server, whose API server can be cut off, and the authority of its certificate."""
+    """The metrics server, whose API server can be cut off, and the CA of its certificate."""
     ca = issue(tmp_path)
     server = Server(Heart(), list, (Certificate(str(tmp_path)), Guard(wired, clock=clock)))
     await server.start(0, 0, "127.0.0.1")

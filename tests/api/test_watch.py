@@ -1,4 +1,4 @@
-"""The store stays true whatever happens between us and a real API server."""
+"""The store stays correct despite faults between the operator and a real API server."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -24,7 +24,7 @@ def config_map(namespace: str, name: str, **data: str) -> Manifest:
 
 
 class Seen:
-    """A store with its watcher, and the events in words."""
+    """A store with its watcher, and the events as text."""
 
     def __init__(self, client: Client, namespace: str, *, silence: float = 70) -> None:
         self.store = Store("test")
@@ -74,9 +74,9 @@ async def test_first_list_and_changes_reach_the_store(client: Client, namespace:
         assert stored["data"] == {"a": "2"}
         assert stored["apiVersion"] == "v1"
         assert "managedFields" not in stored["metadata"]
-        # An object that leaves the selector is gone for us.
+        # An object that no longer matches the selector counts as deleted.
         await client.merge_patch(CONFIG_MAP, namespace, "before", {"metadata": {"labels": None}})
-        await client.delete(CONFIG_MAP, namespace, "after")
+        await client.delete(CONFIG_MAP, namespace, "after", uid=None)
         await eventually(seen.has(), "gone")
     assert seen.events == ["added before", "added after", "changed after", "gone before", "gone after"]
 
@@ -113,10 +113,10 @@ async def test_compaction_leads_to_a_new_list(
     await client.create(config_map(namespace, "old"))
     async with watching(wired, namespace) as seen:
         proxy.refuse()
-        await client.delete(CONFIG_MAP, namespace, "old")
+        await client.delete(CONFIG_MAP, namespace, "old", uid=None)
         await client.create(config_map(namespace, "new"))
         compact(control_plane)
-        # A new process has no watch cache of what etcd has forgotten.
+        # A new process has no watch cache of compacted revisions.
         await asyncio.to_thread(control_plane.kill_apiserver)
         await asyncio.to_thread(control_plane.start_apiserver)
         proxy.serve()
@@ -147,7 +147,8 @@ async def test_error_while_listing_is_never_empty(
     task = asyncio.create_task(seen.watcher.run())
     await asyncio.sleep(1)
     assert not seen.store.synced
-    assert seen.store.unsynced() == ["ConfigMap"]
+    (missing,) = seen.store.unsynced()
+    assert missing.startswith(f"ConfigMap in namespace {namespace}")
     assert not task.done()
     proxy.serve()
     await eventually(seen.has("there"), "listed")

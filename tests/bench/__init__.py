@@ -1,1 +1,1 @@
-"""Measurements on the local Kubernetes, printed beside those of the original. They never fail on a time."""
+"""Measurements on the local Kubernetes, printed beside those of Percona Operator. No time is asserted."""

@@ -1,4 +1,4 @@
-"""`python -m tests.bench [WHAT ...] [--runs N]`: measure, and print beside the original's figures."""
+"""`python -m tests.bench [WHAT ...] [--runs N]`: measure, and print beside Percona Operator's figures."""
 
 import argparse
 import signal
@@ -16,7 +16,7 @@ from tests.bench.idle import idle, memory
 from tests.bench.place import Stage
 from tests.bench.restore import restore
 from tests.bench.rolling import rolling
-from tests.bench.table import HEAD, Row, say, table
+from tests.bench.table import HEAD, Row, emit, table
 
 Part = Callable[[Stage, list[Row], argparse.Namespace], None]
 GAPS = ("gaps-graceful", "gaps-force", "gaps-kill", "gaps-cut")
@@ -41,9 +41,9 @@ GROUPS: Mapping[str, Sequence[str]] = {"gaps": GAPS, "all": (*USUAL[:-1], "backu
 
 
 def main() -> int:
-    """Run what is asked for, one part after another; 1 when one of them could not be carried through."""
+    """Run the measurements one after another; return 1 if one could not be completed."""
     arguments = _arguments()
-    signal.signal(signal.SIGTERM, _interrupt)  # so that what has been measured is told, and a cut healed
+    signal.signal(signal.SIGTERM, _interrupt)  # so that results are printed and faults removed
     wanted = [part for what in arguments.what or USUAL for part in GROUPS.get(what, (what,))]
     rows: list[Row] = []
     failed: list[str] = []
@@ -54,9 +54,9 @@ def main() -> int:
                 _measure(name, stage, rows, failed, arguments)
     finally:
         table("All figures", HEAD, rows)
-        say(f"\n({(time.monotonic() - began) / 60:.1f} min)")
+        emit(f"\n({(time.monotonic() - began) / 60:.1f} min)")
     for name in failed:
-        say(f"NOT CARRIED THROUGH: {name}")
+        emit(f"NOT COMPLETED: {name}")
     return int(bool(failed))
 
 
@@ -64,24 +64,24 @@ def _measure(
     name: str, stage: Stage, rows: list[Row], failed: list[str], arguments: argparse.Namespace
 ) -> None:
     began, found = time.monotonic(), list[Row]()
-    say(f"\n# {name}\n")
+    emit(f"\n# {name}\n")
     try:
         if not _attempt(name, lambda: PARTS[name](stage, found, arguments)):
             failed.append(name)
-            # What it left behind must not spoil the next ones.
-            _attempt("the end of the place", stage.leave)
+            # Leftovers must not distort the next measurements.
+            _attempt("the cleanup", stage.leave)
     finally:
         rows += found
         if found:
             table(name, HEAD, found)
-        say(f"\n({name}: {(time.monotonic() - began) / 60:.1f} min)")
+        emit(f"\n({name}: {(time.monotonic() - began) / 60:.1f} min)")
 
 
 def _attempt(what: str, act: Callable[[], None]) -> bool:
     try:
         act()
-    except Exception:  # noqa: BLE001 - whatever it is: the other parts have figures of their own
-        say(f"{what} could not be carried through:\n{traceback.format_exc()}")
+    except Exception:  # noqa: BLE001 - an error in one measurement must not stop the others
+        emit(f"{what} could not be completed:\n{traceback.format_exc()}")
         return False
     return True
 
@@ -92,14 +92,16 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "what", nargs="*", metavar="WHAT", help=f"{', '.join(names)}; default {', '.join(USUAL)}"
     )
-    parser.add_argument("--runs", type=int, default=0, help="of everything; default 3, 5 creations, 10 gaps")
+    parser.add_argument(
+        "--runs", type=int, default=0, help="runs of each measurement; default 3, 5 creations, 10 gaps"
+    )
     parser.add_argument("--clusters", type=int, default=200, help="size of the fleet, default 200")
     parser.add_argument(
-        "--scale", type=int, default=130, help="of the large database, as pgbench counts; default 130, 2 GiB"
+        "--scale", type=int, default=130, help="pgbench scale of the large database; default 130, 2 GiB"
     )
     arguments = parser.parse_args()
     if unknown := set(arguments.what) - set(names):
-        parser.error(f"no such measurement: {', '.join(sorted(unknown))}; there are {', '.join(names)}")
+        parser.error(f"no such measurement: {', '.join(sorted(unknown))}; choose from {', '.join(names)}")
     return arguments
 
 

@@ -1,4 +1,4 @@
-"""What the original does on this class of machine: 2 cores, 24 GiB, three nodes, the same images.
+"""Figures of Percona Operator on this class of machine: 2 cores, 24 GiB, three nodes, the same images.
 
 Percona Operator for PostgreSQL 3.1-dev (Go), unmodified, default custom resource without log collector: three
 instances, three pgBouncers, one volume repository. Absolute times drift from machine to machine: compare the

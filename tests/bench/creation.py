@@ -1,4 +1,4 @@
-"""From `kubectl apply` to ready: how long, where the time goes, and what it costs the API server."""
+"""From `kubectl apply` to ready: the total time, its phases, and the API requests."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -9,13 +9,13 @@ from local import cluster as kubernetes
 from pgoperator import labels
 from tests.bench import baseline
 from tests.bench.place import Place, Stage
-from tests.bench.table import Row, say, seconds, table
+from tests.bench.table import Row, emit, seconds, table
 from tests.support.audit import AuditLog, Entry, by_verb, by_what
 from tests.support.clusters import Cluster, example
 from tests.support.kubectl import Event, Manifest, Watch, condition, is_ready, until
 
 PHASES = (
-    "operator saw it",
+    "operator noticed",
     "objects created",
     "volumes bound",
     "pods scheduled",
@@ -30,20 +30,20 @@ PHASES = (
 
 @dataclass
 class Run:
-    """One creation; phases in seconds from the apply."""
+    """One creation, with phases in seconds from the apply."""
 
     phases: dict[str, float] = field(default_factory=dict)
     entries: list[Entry] = field(default_factory=list)
 
 
 def creation(stage: Stage, rows: list[Row], runs: int) -> None:
-    """Create and delete the example so often; print phases and requests."""
+    """Create and delete the example `runs` times; print phases and requests."""
     done: list[Run] = []
     try:
         for number in range(runs):
             done.append(_run(stage.place()))
             ready = done[-1].phases.get("ready", float("nan"))
-            say(f"run {number + 1}: {ready:.1f} s, {by_verb(done[-1].entries)} requests of the operator")
+            emit(f"run {number + 1}: {ready:.1f} s, {by_verb(done[-1].entries)} requests of the operator")
     finally:
         if done:
             rows += _print(done)
@@ -84,7 +84,7 @@ def _phases(
     ]
     first = [e.at for e in entries]
     times: dict[str, float | None] = {
-        "operator saw it": min(first, default=None),
+        "operator noticed": min(first, default=None),
         "objects created": max(created, default=None),
         "volumes bound": _all(claims, lambda o: o.get("status", {}).get("phase") == "Bound", 4),
         "pods scheduled": _all(pods, lambda o: condition(o, "PodScheduled").get("status") == "True", 7),
@@ -105,7 +105,7 @@ def _time(watch: Watch, check: Callable[[Event], bool]) -> float | None:
 
 
 def _all(watch: Watch, check: Callable[[Manifest], bool], count: int) -> float | None:
-    """Return when so many different objects were so for the first time."""
+    """Return when `check` was true for the first time for so many different objects."""
     seen: set[str] = set()
     for event in list(watch.events):
         if event.type != "DELETED" and check(event.object):
@@ -138,7 +138,7 @@ def _runs_database(manifest: Manifest) -> bool:
 
 
 def _streams(manifest: Manifest) -> bool:
-    """Patroni labels a replica once it runs; its annotation says streaming a round later."""
+    """Patroni labels a replica once it runs; the annotation shows streaming one loop later."""
     return _label(manifest, labels.ROLE) == labels.ROLE_REPLICA and is_ready(manifest)
 
 
@@ -151,8 +151,8 @@ def _print(runs: Sequence[Run]) -> list[Row]:
     ready = [run.phases["ready"] for run in runs if "ready" in run.phases]
     counts = [len(run.entries) for run in runs]
     primary = [run.phases["primary labelled"] for run in runs if "primary labelled" in run.phases]
-    say(f"\nrequests of the last run: {by_verb(runs[-1].entries)}\n{by_what(runs[-1].entries)}")
-    say(f"\nlongest silences of the operator in the last run: {_silences(runs[-1])}")
+    emit(f"\nrequests of the last run: {by_verb(runs[-1].entries)}\n{by_what(runs[-1].entries)}")
+    emit(f"\nlongest pauses between the operator's requests in the last run: {_pauses(runs[-1])}")
     return [
         ("creation: apply to ready, s", seconds(ready), "at most 15 s, every run", baseline.CREATION),
         ("… first primary, s", seconds(primary), "", baseline.FIRST_PRIMARY),
@@ -162,10 +162,10 @@ def _print(runs: Sequence[Run]) -> list[Row]:
     ]
 
 
-def _silences(run: Run) -> str:
+def _pauses(run: Run) -> str:
     times = [e.at for e in run.entries]
     if not times:
-        return "all of it"
-    start = times[0] - run.phases.get("operator saw it", 0)
+        return "no requests"
+    start = times[0] - run.phases.get("operator noticed", 0)
     longest = sorted(((b - a, a - start) for a, b in pairwise(times)), reverse=True)[:4]
     return ", ".join(f"{length:.1f} s from {at:.1f} s on" for length, at in longest)

@@ -14,7 +14,7 @@ from local import control_plane
 from local.versions import POSTGRES_MAJOR
 from tests.bench import baseline
 from tests.bench.place import Stage
-from tests.bench.table import Row, say
+from tests.bench.table import Row, emit
 from tests.support.audit import AuditLog, by_verb
 from tests.support.clusters import example
 from tests.support.kubectl import REPOSITORY, Kubectl, Manifest, until
@@ -22,7 +22,7 @@ from tests.support.operators import cpu_of, product_images, resident_of, wait_fo
 
 NAMESPACE = "fleet"
 BATCH = 25
-STATEFUL_SETS, DEPLOYMENTS = 4, 1  # of one example cluster
+STATEFUL_SETS, DEPLOYMENTS = 4, 1  # of an example cluster
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Process:
 
 
 def fleet(stage: Stage, rows: list[Row], count: int) -> None:
-    """Apply so many clusters at once; print what they cost."""
-    stage.leave()  # a cluster with nodes would share the machine
+    """Apply so many clusters at once; print time, memory and requests."""
+    stage.leave()  # a cluster with nodes would compete for the machine
     with tempfile.TemporaryDirectory(prefix="bench-fleet-") as folder:
         plane = control_plane.start(Path(folder) / "plane")
         try:
@@ -54,7 +54,7 @@ def fleet(stage: Stage, rows: list[Row], count: int) -> None:
 
 @contextmanager
 def _operator(plane: control_plane.Handle, folder: Path) -> Iterator[Process]:
-    """Run the operator's source as the image does, as a user that the audit log tells from the others."""
+    """Run the operator from the sources, with a user of its own in the audit log."""
     config = plane.server.client("operator", "operator", "system:masters")
     log = folder / "operator.log"
     environment = os.environ | {
@@ -87,7 +87,7 @@ def _measure(admin: Kubectl, audit: AuditLog, operator: Process, count: int) -> 
     )
     time.sleep(2)
     empty = resident_of(operator.pid)
-    # The first cluster brings in whatever is loaded at first use, which is not growth.
+    # The first cluster loads lazily imported code, which is not growth.
     admin.apply(_manifest("first"))
     until("the first exists", lambda: _workloads(admin) >= _expected(1), 60, tail)
     time.sleep(5)
@@ -102,14 +102,14 @@ def _measure(admin: Kubectl, audit: AuditLog, operator: Process, count: int) -> 
     used = cpu_of(operator.pid) - cpu
     entries = audit.entries('"operator"')
     resident = resident_of(operator.pid)
-    say(f"{count} clusters: {everything:.1f} s, {used:.1f} CPU s, {resident:.1f} MiB; {by_verb(entries)}")
+    emit(f"{count} clusters: {everything:.1f} s, {used:.1f} CPU s, {resident:.1f} MiB; {by_verb(entries)}")
 
     quiet, cpu = AuditLog(audit.path), cpu_of(operator.pid)
     time.sleep(60)
     idle = [e for e in quiet.entries('"operator"') if e.resource != "leases"]
     idle_cpu = cpu_of(operator.pid) - cpu
     later = resident_of(operator.pid)
-    say(f"the next 60 s: {by_verb(idle)} requests, {idle_cpu:.1f} CPU s")
+    emit(f"the next 60 s: {by_verb(idle)} requests, {idle_cpu:.1f} CPU s")
 
     began = time.monotonic()
     admin.apply(_manifest("one-more"))

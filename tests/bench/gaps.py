@@ -1,4 +1,4 @@
-"""The longest time without an acknowledged write, seen by a client through pgBouncer, for each fault."""
+"""The longest gap without an acknowledged write for a client through pgBouncer, for each fault."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -7,7 +7,7 @@ from itertools import groupby
 from tests.bench import baseline
 from tests.bench.phases import Phases
 from tests.bench.place import Place, Stage
-from tests.bench.table import Row, say, seconds
+from tests.bench.table import Row, emit, seconds
 from tests.support import faults
 from tests.support.clusters import Cluster
 from tests.support.workload import Report, Writer
@@ -19,16 +19,16 @@ STRIKES: dict[str, Callable[[Cluster], None]] = {
 }
 CUT = "node cut off"
 Blow = Callable[[Place, Cluster], tuple[float, Report]]
-"""Strikes the primary; returns the longest gap, and what the writer saw."""
+"""Injects a fault into the primary; returns the longest gap and the writer's report."""
 
 
 def strikes(stage: Stage, rows: list[Row], what: str, runs: int) -> None:
-    """Strike the primary so often in one way that is over at once."""
+    """Inject an instantaneous fault into the primary `runs` times."""
     _repeat(stage, rows, what, runs, lambda place, cluster: _strike(place, cluster, STRIKES[what]))
 
 
 def cuts(stage: Stage, rows: list[Row], runs: int) -> None:
-    """Cut the primary's node off so often, until another primary serves."""
+    """Disconnect the primary's node `runs` times, each until another primary accepts writes."""
     _repeat(stage, rows, CUT, runs, _cut)
 
 
@@ -41,7 +41,7 @@ def _repeat(stage: Stage, rows: list[Row], what: str, runs: int, blow: Blow) -> 
             gap, report = blow(place, cluster)
             gaps.append(gap)
             lost.append(len(report.lost))
-            say(f"run {number + 1}: {gap:.2f} s, {lost[-1]} of {len(report.acknowledged)} rows lost")
+            emit(f"run {number + 1}: {gap:.2f} s, {lost[-1]} of {len(report.acknowledged)} rows lost")
     finally:
         if gaps:
             name = f"longest time without a write, {what}, s"
@@ -58,15 +58,15 @@ def _strike(place: Place, cluster: Cluster, strike: Callable[[Cluster], None]) -
         strike(cluster)
         time.sleep(1)
         writer.wait_for_writes(since + 1, 120)
-        # Also what comes after: an old primary that returns must not interrupt anything.
+        # Include the recovery: a returning old primary must not interrupt anything.
         cluster.wait_ready(120)
         report = writer.report()
-    _tell(phases, report, since)
+    _print_phases(phases, report, since)
     return report.gap(since), report
 
 
 def _freshen(cluster: Cluster) -> None:
-    """Have a primary whose container was never restarted: kubelet delays a second restart by 10 s."""
+    """Ensure a primary whose container was never restarted: kubelet delays a second restart by 10 s."""
     primary = cluster.primary()
     if any(status["restartCount"] for status in primary["status"]["containerStatuses"]):
         cluster.kubectl.run("delete", "pod", primary["metadata"]["name"])
@@ -85,19 +85,19 @@ def _cut(place: Place, cluster: Cluster) -> tuple[float, Report]:
             writer.wait_for_writes(since + 5, 150)
         cluster.wait_ready(180)
         report = writer.report()
-    _tell(phases, report, since)
+    _print_phases(phases, report, since)
     return report.gap(since), report
 
 
-def _tell(phases: Phases, report: Report, since: float) -> None:
+def _print_phases(phases: Phases, report: Report, since: float) -> None:
     begin, end = report.longest(since)
-    told = [*phases.between(since, end + 1), *_attempts(report, since), (begin, "last write")]
-    for at, what in sorted([*told, (end, "next write")]):
-        say(f"    {at - since:6.2f}  {what}")
+    entries = [*phases.between(since, end + 1), *_attempts(report, since), (begin, "last write")]
+    for at, what in sorted([*entries, (end, "next write")]):
+        emit(f"    {at - since:6.2f}  {what}")
 
 
 def _attempts(report: Report, since: float) -> Iterator[tuple[float, str]]:
-    """Yield what failed: when the first of several alike began, how many there were, until when."""
+    """Yield the failed attempts, grouped by error: start, count and end of each group."""
     failed = [a for a in report.failed if a.end > since]
     for text, group in groupby(failed, key=lambda attempt: attempt.result[:90]):
         alike = list(group)

@@ -1,11 +1,11 @@
-"""What a cluster costs while nothing happens: requests and memory."""
+"""The cost of an idle cluster: requests and memory."""
 
 import time
 
 from local import cluster as kubernetes
 from tests.bench import baseline
 from tests.bench.place import Stage
-from tests.bench.table import Row, say
+from tests.bench.table import Row, emit
 from tests.support.audit import AuditLog, by_what
 from tests.support.backups import first_backup
 
@@ -32,12 +32,12 @@ def idle(stage: Stage, rows: list[Row]) -> None:
         ("… CPU seconds", f"{used:.2f}", "", ""),
         *_resident(operator.resident()),
     ]
-    say(by_what(entries))
+    emit(by_what(entries))
     assert cluster.is_ready()
 
 
 def memory(stage: Stage, rows: list[Row]) -> None:
-    """Tell the operator's memory without and with one cluster."""
+    """Measure the operator's memory without and with one cluster."""
     stage.leave()
     operator = stage.place().operator
     before = operator.resident()

@@ -1,4 +1,4 @@
-"""What Kubernetes tells of a cluster's instances while a fault lasts: whatever changes, and when."""
+"""Changes of a cluster's instances during a fault, as Kubernetes reports them, with their times."""
 
 import time
 from collections.abc import Iterator
@@ -12,14 +12,14 @@ from tests.support.kubectl import Event, Watch, is_ready
 
 
 class Phases:
-    """Watches the pods and the lock's Endpoints; use it as a context."""
+    """Watches the pods and the leader lock's Endpoints; use it as a context manager."""
 
     def __init__(self, cluster: Cluster) -> None:
         """Watch this cluster."""
         self._cluster, self._stack = cluster, ExitStack()
         base = f"/api/v1/namespaces/{cluster.kubectl.namespace}"
         self._watches = [Watch(cluster.kubectl, f"{base}/{kind}") for kind in ("pods", "endpoints")]
-        # Events have the time of the day, writers the monotonic one.
+        # Events have wall-clock times, writers monotonic times.
         self._offset = time.time() - time.monotonic()
 
     def __enter__(self) -> Self:
@@ -33,7 +33,7 @@ class Phases:
         self._stack.close()
 
     def between(self, start: float, end: float) -> list[tuple[float, str]]:
-        """Return what changed in that time, in monotonic seconds."""
+        """Return the changes between two times, in monotonic seconds."""
         known: dict[str, str] = {}
         found = []
         for event in sorted((e for watch in self._watches for e in watch.events), key=lambda e: e.at):
@@ -49,7 +49,7 @@ class Phases:
         name, own = str(metadata["name"]), metadata.get("labels") or {}
         if event.object["kind"] == "Endpoints":
             if name == naming.patroni_scope(self._cluster.name):
-                yield "lock", (metadata.get("annotations") or {}).get("leader", "nobody's")
+                yield "lock", (metadata.get("annotations") or {}).get("leader", "none")
                 subsets = event.object.get("subsets") or []
                 yield "routed to", ", ".join(a["ip"] for s in subsets for a in s.get("addresses") or [])
             return
@@ -60,7 +60,7 @@ class Phases:
             return
         yield (
             name,
-            "is to end"
+            "is being deleted"
             if "deletionTimestamp" in metadata
             else f"at {event.object.get('status', {}).get('podIP', 'no address')}",
         )

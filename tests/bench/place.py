@@ -1,4 +1,4 @@
-"""Where a measurement takes place: a namespace with an operator of its own on the local Kubernetes."""
+"""The place of a measurement: a namespace with its own operator on the local Kubernetes."""
 
 import os
 import time
@@ -31,7 +31,7 @@ class Place:
 
 @contextmanager
 def place(name: str) -> Iterator[Place]:
-    """Make one; it is removed afterwards."""
+    """Create a place and remove it afterwards."""
     if not os.environ.get("KUBECONFIG"):
         provide()
     admin = Kubectl(kubeconfig())
@@ -41,10 +41,10 @@ def place(name: str) -> Iterator[Place]:
 
 
 class Stage:
-    """One place, and one cluster in it, for parts that follow each other; a part that failed leaves it."""
+    """A place and a cluster that consecutive measurements share; a failed measurement removes them."""
 
     def __init__(self) -> None:
-        """Begin with none: each part takes what it needs."""
+        """Begin without a cluster: each measurement requests what it needs."""
         self._stack = ExitStack()
         self._place: Place | None = None
         self._cluster: Cluster | None = None
@@ -56,7 +56,7 @@ class Stage:
         return self._place
 
     def cluster(self) -> Cluster:
-        """Return the example, ready and as it is in its file, but for what parts do to it."""
+        """Return the example cluster, ready; earlier measurements may have changed its spec."""
         here = self.place()
         if self._cluster is None:
             self._cluster = Cluster(here.kubectl, example(), here.operator)
@@ -65,7 +65,7 @@ class Stage:
         return self._cluster
 
     def leave(self) -> None:
-        """Remove what is there; the next part begins anew."""
+        """Remove the place; the next measurement gets a new one."""
         self._place = self._cluster = None
         self._stack.close()
 

@@ -1,30 +1,30 @@
-"""A restore in place of the empty cluster of three instances: how long each phase takes."""
+"""An in-place restore of the empty cluster of three instances: the time of each phase."""
 
 from itertools import pairwise
 
 from tests.bench.place import Place, Stage
-from tests.bench.table import Row, say, seconds, table
+from tests.bench.table import Row, emit, seconds, table
 from tests.support.backups import first_backup
 from tests.support.clusters import Cluster
 from tests.support.kubectl import Event, Watch, until
 from tests.support.restores import Restore
 
 STEPS = ("Checking", "Stopping", "Restoring", "Promoting", "Replicas", "Succeeded")
-ORIGINAL = 30
-"""Seconds until the original has its restore done (`testbed/README.md`)."""
+PERCONA = 30
+"""Seconds until Percona Operator has completed the restore."""
 
 
 def restore(stage: Stage, rows: list[Row], runs: int) -> None:
-    """Restore so often to the end of the archive; print when each phase began."""
+    """Restore `runs` times to the end of the archive; print when each phase began."""
     place, cluster = stage.place(), stage.cluster()
     first_backup(cluster)
     done: list[dict[str, float]] = []
     try:
         for number in range(runs):
             done.append(found := _run(place, cluster, number))
-            say(
+            emit(
                 f"run {number + 1}: writes accepted after {found['Replicas']:.1f} s, "
-                f"every instance serves after {found['Succeeded']:.1f} s"
+                f"every instance is ready after {found['Succeeded']:.1f} s"
             )
     finally:
         if done:
@@ -34,9 +34,12 @@ def restore(stage: Stage, rows: list[Row], runs: int) -> None:
 def _run(place: Place, cluster: Cluster, number: int) -> dict[str, float]:
     path = f"/apis/pgv2.percona.com/v2/namespaces/{place.kubectl.namespace}/perconapgrestores"
     name = f"bench-{number}"
-    # The one before has a backup taken after it, which the next restore would wait for.
-    rested = lambda: cluster.condition("ReadyForBackup").get("status") == "True"  # noqa: E731
-    until("no backup is under way", rested, 120, cluster.explain)
+    # A backup follows the previous restore, and the next restore would wait for it.
+
+    def rested() -> bool:
+        return cluster.condition("ReadyForBackup").get("status") == "True"
+
+    until("no backup is running", rested, 120, cluster.explain)
     with Watch(place.kubectl, path) as watch:
         Restore(cluster, name).apply().wait("Succeeded", 300)
         cluster.wait_ready()
@@ -64,5 +67,5 @@ def _print(done: list[dict[str, float]]) -> list[Row]:
     writes, ended = (seconds([run[step] for run in done]) for step in ("Replicas", "Succeeded"))
     return [
         ("restore in place, three instances: object to writes, s", writes, "at most 15", ""),
-        ("… to Succeeded, all replicas streaming, s", ended, "at most 20", f"{ORIGINAL}"),
+        ("… to Succeeded, all replicas streaming, s", ended, "at most 20", f"{PERCONA}"),
     ]

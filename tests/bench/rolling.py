@@ -1,18 +1,18 @@
-"""A rolling change of the three instances: how long it takes, and what a client sees of it."""
+"""A rolling change of the three instances: its duration and its effect on a client."""
 
 import time
 
 from tests.bench.place import Place, Stage
-from tests.bench.table import Row, say, seconds
+from tests.bench.table import Row, emit, seconds
 from tests.support.clusters import Cluster
 from tests.support.workload import Report, Writer
 
 MEMORY = 100
-"""Mebibytes that the first run asks for; each run one more."""
+"""Memory request of the first run in MiB; each run requests one more."""
 
 
 def rolling(stage: Stage, rows: list[Row], runs: int) -> None:
-    """Change the template of the pods so often."""
+    """Change the pod template `runs` times."""
     place, cluster = stage.place(), stage.cluster()
     took: list[float] = []
     gaps: list[float] = []
@@ -23,7 +23,7 @@ def rolling(stage: Stage, rows: list[Row], runs: int) -> None:
             took.append(length)
             gaps.append(report.gap(since))
             failed.append(len(report.failed))
-            say(report.describe(f"run {number + 1}: {length:.1f} s, every pod anew", since))
+            emit(report.describe(f"run {number + 1}: {length:.1f} s, all pods replaced", since))
     finally:
         if took:
             rows.append(("rolling change of three instances, s", seconds(took), "", "not measured"))

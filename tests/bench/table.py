@@ -3,13 +3,13 @@
 import sys
 from collections.abc import Sequence
 
-HEAD = ("what", "ours", "goal", "the original")
+HEAD = ("what", "ours", "goal", "Percona Operator")
 Row = tuple[str, str, str, str]
-"""A figure beside the goal and the original's."""
+"""A figure, the goal, and the figure of Percona Operator."""
 
 
-def say(text: str = "") -> None:
-    """Write a line at once."""
+def emit(text: str = "") -> None:
+    """Write a line and flush."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
@@ -18,12 +18,12 @@ def table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Non
     """Print rows under a head, columns aligned; the last column may be long."""
     lines = [head, *rows]
     widths = [max(len(str(line[column])) for line in lines) for column in range(len(head) - 1)]
-    say(f"\n## {title}\n")
+    emit(f"\n## {title}\n")
     for number, line in enumerate(lines):
         cells = [str(cell).ljust(width) for cell, width in zip(line, widths, strict=False)]
-        say("  ".join([*cells, str(line[-1])]).rstrip())
+        emit("  ".join([*cells, str(line[-1])]).rstrip())
         if number == 0:
-            say("  ".join("-" * width for width in [*widths, len(str(head[-1]))]))
+            emit("  ".join("-" * width for width in [*widths, len(str(head[-1]))]))
 
 
 def seconds(values: Sequence[float]) -> str:

@@ -1,5 +1,5 @@
-"""Faults under load, and what a history of unique appends says about them.
+"""Faults under load, judged by a history of unique appends.
 
-Read `strikes.py` (the faults), `appender.py` (what runs inside the client pods), `history.py` (the judgement,
+Read `strikes.py` (the faults), `appender.py` (runs inside the client pods), `history.py` (the judgement,
 pure), `verdict.py` (the table), `trial.py` (one fault from beginning to end).
 """

@@ -1,9 +1,9 @@
-"""Runs inside a client pod: append unique rows by several workers, and log what became of each.
+"""Runs inside a client pod: append unique rows by several workers, and log each result.
 
 Usage: appender.py FOLDER; by standard input comes {"table", "workers": [{"name", "uri", "fresh", "patience",
 "pause"}]}. FOLDER/log gets a line of JSON for each attempt: worker, number, start and end in monotonic
-seconds, error, and, of an acknowledged one, the server's address and its timeline at the insert. The file
-FOLDER/stop ends it; FOLDER/done says so. A worker never tries a number twice.
+seconds, error, and, if acknowledged, the server's address and its timeline at the insert. The file
+FOLDER/stop ends the appender, which then creates FOLDER/done. A worker never tries a number twice.
 """
 
 import json
@@ -26,42 +26,42 @@ QUERY = (
 
 
 def wait(connection: "psycopg2.extensions.connection", deadline: float) -> None:
-    """Let an asynchronous connection go on until it needs nothing more."""
+    """Poll an asynchronous connection until its operation is complete."""
     while (state := connection.poll()) != psycopg2.extensions.POLL_OK:
         left = deadline - time.monotonic()
         if left <= 0:
-            raise TimeoutError("given up")
+            raise TimeoutError("timed out")
         reads = state == psycopg2.extensions.POLL_READ
         descriptor = [connection.fileno()]
         select.select(descriptor if reads else [], [] if reads else descriptor, [], left)
 
 
 class Worker:
-    """One client: with a connection for each append, or with one for as long as it holds."""
+    """One client, with a new connection for each append or with one persistent connection."""
 
     def __init__(self, settings: dict[str, Any], table: str) -> None:
-        """Take what the worker shall do."""
+        """Take the settings of the worker."""
         self.settings, self.query = settings, QUERY.format(table)
         self.connection: psycopg2.extensions.connection | None = None
 
     def append(self, number: int) -> dict[str, Any]:
         """Try to append a number."""
         start = time.monotonic()
-        told: dict[str, Any] = {
+        result: dict[str, Any] = {
             "worker": self.settings["name"],
             "number": number,
             "start": start,
             "error": "",
         }
         try:
-            told["server"], told["timeline"] = self._execute(number, start + self.settings["patience"])
+            result["server"], result["timeline"] = self._execute(number, start + self.settings["patience"])
         except (psycopg2.Error, TimeoutError, OSError) as error:
-            told["error"] = " ".join(str(error).split()) or type(error).__name__
-        told["end"] = time.monotonic()
-        if self.connection is not None and (told["error"] or self.settings["fresh"]):
+            result["error"] = " ".join(str(error).split()) or type(error).__name__
+        result["end"] = time.monotonic()
+        if self.connection is not None and (result["error"] or self.settings["fresh"]):
             self.connection.close()
             self.connection = None
-        return told
+        return result
 
     def _execute(self, number: int, deadline: float) -> tuple[str, int]:
         if self.connection is None:
@@ -74,7 +74,7 @@ class Worker:
         return server, int(timeline, 16)
 
     def run(self, log: TextIO) -> None:
-        """Append until told to stop."""
+        """Append until the stop file exists."""
         number = 0
         while not (FOLDER / "stop").exists():
             number += 1

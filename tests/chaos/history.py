@@ -1,6 +1,6 @@
-"""A history of unique appends: what was acknowledged, what survived, and who acknowledged when. Pure.
+"""A history of unique appends: which were acknowledged, by which server, and which survived. Pure.
 
-Every append is tried once, so that an answer and a row mean the same thing. All clients read one clock.
+Every append is tried once, so that an answer belongs to exactly one row. All clients read one clock.
 """
 
 from collections import Counter, defaultdict
@@ -26,63 +26,63 @@ class Append:
 
     @property
     def key(self) -> Key:
-        """Return what makes it unique."""
+        """Return the unique key."""
         return self.worker, self.number
 
     @property
     def acknowledged(self) -> bool:
-        """Tell whether the database confirmed it."""
+        """Return whether the database confirmed the append."""
         return not self.error
 
     @property
     def pooled(self) -> bool:
-        """Tell whether it went through pgBouncer, and not straight to one member, which may be a replica."""
+        """Return whether it went through pgBouncer, not directly to a member, which may be a replica."""
         return not self.worker.startswith(DIRECT)
 
 
 @dataclass(frozen=True)
 class History:
-    """All attempts, and how often each row is there in the end."""
+    """All attempts, and how often each row exists at the end."""
 
     appends: Sequence[Append]
     present: Mapping[Key, int]
 
     @property
     def acknowledged(self) -> list[Append]:
-        """Return the confirmed ones."""
+        """Return the confirmed attempts."""
         return [a for a in self.appends if a.acknowledged]
 
     @property
     def failed(self) -> list[Append]:
-        """Return those through pgBouncer that were not confirmed."""
+        """Return the attempts through pgBouncer that were not confirmed."""
         return [a for a in self.appends if a.pooled and not a.acknowledged]
 
     @property
     def lost(self) -> list[Append]:
-        """Return the confirmed ones that are not there."""
+        """Return the confirmed attempts whose rows do not exist."""
         return [a for a in self.acknowledged if not self.present.get(a.key)]
 
     @property
     def unknown(self) -> list[Append]:
-        """Return those that are there, though nobody confirmed them: allowed, and never to be relied upon."""
+        """Return the attempts whose rows exist although they were not confirmed, which is allowed."""
         return [a for a in self.appends if not a.acknowledged and self.present.get(a.key)]
 
     @property
     def duplicated(self) -> list[Key]:
-        """Return the rows that are there more than once."""
+        """Return the rows that exist more than once."""
         return sorted(key for key, count in self.present.items() if count > 1)
 
     @property
     def invented(self) -> list[Key]:
-        """Return the rows that nobody tried to append."""
+        """Return the rows that no client tried to append."""
         return sorted(set(self.present) - {a.key for a in self.appends})
 
     @property
     def unexplained(self) -> list[Append]:
-        """Return the lost ones that asynchronous replication does not explain.
+        """Return the lost attempts that asynchronous replication does not explain.
 
-        It can lose the end of a timeline that another one replaced: what no replica had received. A lost row
-        before a surviving one of the same timeline, or of the last timeline, is another matter.
+        It can lose the end of a timeline that another timeline replaced: rows that no replica received. A
+        lost row before a surviving row of the same timeline, or on the last timeline, has another cause.
         """
         last = max((a.timeline for a in self.acknowledged), default=0)
         survived: dict[int, float] = defaultdict(float)
@@ -104,9 +104,9 @@ class History:
         return "; ".join(f"{n}x {text[:120]}" for text, n in counts.most_common(3)) or "none"
 
     def double_primaries(self) -> list[str]:
-        """Return each pair of reigns that overlapped: the older one confirmed what began after the newer had.
+        """Return the overlaps: an older primary confirmed an append that began after a newer one was active.
 
-        A reign is a timeline on a server. One that another has followed must never confirm anything again.
+        A reign is a timeline on a server. After another reign has begun, it must not confirm anything.
         """
         reigns = _reigns(self.acknowledged)
         found = []
@@ -122,7 +122,7 @@ class History:
 
 
 def _reigns(acknowledged: Iterable[Append]) -> list[list[Append]]:
-    """Return the reigns in their order, the appends of each by their end."""
+    """Return the reigns in order, the appends of each sorted by their end."""
     reigns: dict[tuple[int, str], list[Append]] = defaultdict(list)
     for a in sorted(acknowledged, key=lambda a: a.end):
         reigns[a.timeline, a.server].append(a)

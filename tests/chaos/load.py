@@ -1,4 +1,4 @@
-"""Appenders inside client pods, seen from here."""
+"""Start and stop appenders inside client pods and read their logs."""
 
 import json
 import time
@@ -21,7 +21,7 @@ PAUSE, SLOW = 0.03, 0.1
 
 
 def pooled(cluster: Cluster, patience: float) -> list[dict[str, Any]]:
-    """Return four workers through pgBouncer: two that keep their connection, two that do not."""
+    """Return four workers through pgBouncer: two with persistent connections, two without."""
     uri = cluster.credentials()["pgbouncer-uri"]
     return [
         {"name": f"pooled-{n}", "uri": uri, "fresh": n % 2 == 1, "patience": patience, "pause": PAUSE}
@@ -30,7 +30,7 @@ def pooled(cluster: Cluster, patience: float) -> list[dict[str, Any]]:
 
 
 def direct(cluster: Cluster, place: str) -> list[dict[str, Any]]:
-    """Return a worker for each member, straight to its address: one that is not routed to may confirm too."""
+    """Return a worker for each member's address: a member that no Service routes to may confirm, too."""
     parts = urlsplit(cluster.credentials()["uri"])
     account = parts.netloc.rpartition("@")[0]
     workers = []
@@ -51,7 +51,7 @@ class Appender:
 
     @classmethod
     def start(cls, client: Client, table: str, workers: Sequence[dict[str, Any]]) -> "Appender":
-        """Start it detached, so that it goes on while nobody reaches its pod."""
+        """Start it detached, so that it continues while its pod is unreachable."""
         made = cls(client, f"/tmp/{table}-{time.monotonic_ns()}")
         client.run("mkdir", "-p", made.folder)
         client.write(f"{made.folder}/appender.py", SCRIPT.read_text(encoding="utf-8"))
@@ -65,33 +65,33 @@ class Appender:
         """Return the last attempts."""
         return parse(self.client.run("bash", "-c", f"tail -n {lines} {self.folder}/log"))
 
-    def tell(self) -> None:
-        """Have it stop soon."""
+    def request_stop(self) -> None:
+        """Request the appender to stop."""
         self.client.run("touch", f"{self.folder}/stop")
 
     def attempts(self) -> list[Append]:
         """Stop it and return all attempts."""
-        self.tell()
+        self.request_stop()
         until(
             "the appender ends", lambda: "done" in self.client.run("ls", self.folder).split(), 60, self.said
         )
         return parse(self.client.run("cat", f"{self.folder}/log"))
 
     def said(self) -> str:
-        """Return what it printed, and the end of its log."""
+        """Return its output and the end of its log."""
         return self.client.run("bash", "-c", f"tail -n 5 {self.folder}/out {self.folder}/log")
 
 
 @dataclass(frozen=True)
 class Load:
-    """Appenders that write into one table: the first one through pgBouncer."""
+    """Appenders that write into one table: the first through pgBouncer."""
 
     cluster: Cluster
     table: str
     appenders: Sequence[Appender]
 
     def wait_for_writes(self, since: float, seconds: float, steady: float = 3.0) -> None:
-        """Wait until appends through pgBouncer are acknowledged again, for a while without a break."""
+        """Wait until appends through pgBouncer are acknowledged again without a break."""
 
         def check() -> bool:
             found = [a.end for a in self.appenders[0].recent() if a.pooled and a.acknowledged]
@@ -101,7 +101,7 @@ class Load:
         until("writes are acknowledged again", check, seconds, self.cluster.explain, 0.5)
 
     def history(self) -> History:
-        """Stop all appenders and compare what they were told with what is there; the cluster must serve."""
+        """Stop all appenders and compare acknowledged rows with the table; the cluster must be up."""
         attempts = [a for appender in self.appenders for a in appender.attempts()]
         owner = self.cluster.name
         query = f'SELECT worker, number, count(*) FROM "{owner}".{self.table} GROUP BY 1, 2'
@@ -114,7 +114,7 @@ class Load:
 
 @contextmanager
 def load(cluster: Cluster, name: str, where: Sequence[Client], patience: float) -> Iterator[Load]:
-    """Have the first client append through pgBouncer, and every client straight to each member."""
+    """Let the first client append through pgBouncer and every client append directly to each member."""
     table = f"chaos_{name}"
     uri = cluster.credentials()["pgbouncer-uri"]
     create = f"DROP TABLE IF EXISTS {table}; CREATE TABLE {table} (worker text, number bigint)"
@@ -130,12 +130,12 @@ def load(cluster: Cluster, name: str, where: Sequence[Client], patience: float) 
         yield made
     finally:
         for appender in started:
-            with suppress(KubectlError):  # it goes with its namespace at the latest
-                appender.tell()
+            with suppress(KubectlError):  # it ends with its namespace at the latest
+                appender.request_stop()
 
 
 def parse(text: str) -> list[Append]:
-    """Return the attempts of a log, whose first or last line may be cut."""
+    """Return the attempts of a log, whose first or last line may be incomplete."""
     found = []
     for line in text.splitlines():
         with suppress(json.JSONDecodeError):

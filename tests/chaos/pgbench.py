@@ -1,4 +1,4 @@
-"""pgbench through pgBouncer, with sessions that it keeps; whoever loses one is counted."""
+"""pgbench through pgBouncer with persistent sessions; counts the clients that lose one."""
 
 import re
 import time
@@ -24,22 +24,22 @@ class Pgbench:
     output: str
 
     def figures(self) -> tuple[int, int]:
-        """Return how many transactions it did, about, and how many clients gave up over a failed one."""
+        """Return the approximate number of transactions and the number of aborted clients."""
         return figures(self.said())
 
     def said(self) -> str:
-        """Return what it printed."""
+        """Return its output."""
         return self.client.run("cat", self.output)
 
 
 def figures(text: str) -> tuple[int, int]:
-    """Read pgbench's output: a line of progress each second, a line for each client that gave up."""
+    """Parse pgbench's output: a progress line each second, a line for each aborted client."""
     return round(sum(map(float, _PROGRESS.findall(text)))), len(_ABORTED.findall(text))
 
 
 @contextmanager
 def pgbench(client: Client, cluster: Cluster) -> Iterator[Pgbench]:
-    """Run it for as long as the context lasts."""
+    """Run pgbench until the context ends."""
     uri = cluster.credentials()["pgbouncer-uri"]
     output = f"/tmp/pgbench-{time.monotonic_ns()}"
     fill = f'read -r uri; {_BINARY} --initialize --quiet "$uri" 2>&1'
@@ -52,5 +52,5 @@ def pgbench(client: Client, cluster: Cluster) -> Iterator[Pgbench]:
         until("pgbench runs", lambda: running.figures()[0] > 0, 30, running.said, 1)
         yield running
     finally:
-        with suppress(KubectlError):  # it ends by itself when its time is over
+        with suppress(KubectlError):  # pgbench ends by itself after its time
             client.run("kill", pid)

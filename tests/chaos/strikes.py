@@ -1,11 +1,11 @@
-"""The faults: each strikes, waits for what it waits for, and undoes what it did, also when it fails."""
+"""The faults: each is injected, waits for its effect, and is removed, also after an error."""
 
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from tests.bench.table import say
+from tests.bench.table import emit
 from tests.chaos.load import Load
 from tests.support import faults
 from tests.support.clusters import Cluster
@@ -16,19 +16,19 @@ from tests.support.switchovers import answered, ask
 
 @dataclass(frozen=True)
 class Scene:
-    """What a fault strikes."""
+    """The cluster under a fault, and its clients."""
 
     cluster: Cluster
     operator: Operator
     load: Load
     switchovers: int
     deadline: float
-    """When no further switchover begins, in monotonic seconds."""
+    """No further switchover begins after this time, in monotonic seconds."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A fault by its title; a planned one must cost no client a transaction."""
+    """A fault and its title; a planned fault must not fail any transaction."""
 
     title: str
     strike: Callable[[Scene], None]
@@ -36,7 +36,7 @@ class Fault:
 
     @property
     def patience(self) -> float:
-        """Return how long a client waits for an answer: as short as is usual, or until a change is over."""
+        """Return a client's timeout: short, or, for a planned change, longer than the change."""
         return 30.0 if self.planned else 5.0
 
 
@@ -54,13 +54,13 @@ def _cut(scene: Scene) -> None:
 
 
 def _freeze(scene: Scene) -> None:
-    """Freeze until another primary serves; if none does within two leases, that is what the gap shows."""
+    """Freeze PostgreSQL until another primary accepts writes, or for two leases; the gap shows the latter."""
     with faults.postgres_frozen(scene.cluster), suppress(NeverHappened):
         scene.load.wait_for_writes(time.monotonic() + 5, 75)
 
 
 def _stop_api_server(scene: Scene) -> None:
-    del scene  # there is one for all
+    del scene  # there is one API server for all
     with faults.api_server_stopped():
         time.sleep(60)
 
@@ -71,7 +71,7 @@ def _stop_operator(scene: Scene) -> None:
 
 
 def _change(scene: Scene) -> None:
-    """Change the template of the pods: each restarts, the primary last, after a switchover."""
+    """Change the pod template: each pod is replaced, the primary last, after a switchover."""
     requests = {"requests": {"memory": f"{96 + int(time.monotonic()) % 32}Mi"}}
     scene.cluster.change(lambda spec: spec["instances"][0].update(resources=requests))
     scene.cluster.wait_ready(300)
@@ -85,19 +85,21 @@ def _switch(scene: Scene) -> None:
     cluster = scene.cluster
     for number in range(scene.switchovers):
         late = time.monotonic() > scene.deadline
-        assert not late, f"{number} of {scene.switchovers} were carried out when the time was over"
+        assert not late, f"{number} of {scene.switchovers} were completed before the time was over"
         old, value, began = cluster.primary_name(), f"{time.monotonic_ns()}", time.monotonic()
         ask(cluster, value)
         _await_answer(cluster, value, f"switchover {number + 1}")
         answer = time.monotonic() - began
-        assert cluster.primary_name() != old, cluster.condition("Switchover").get("message", "no reason told")
+        assert cluster.primary_name() != old, cluster.condition("Switchover").get(
+            "message", "no reason reported"
+        )
         cluster.wait_ready(120)
         ready = time.monotonic() - began
-        say(f"switchover {number + 1}: carried out after {answer:.1f} s, all serve after {ready:.1f} s")
+        emit(f"switchover {number + 1}: completed after {answer:.1f} s, all ready after {ready:.1f} s")
 
 
 FAULTS = {
-    "kill": Fault("PostgreSQL of the primary killed -9", _kill),
+    "kill": Fault("PostgreSQL of the primary killed with SIGKILL", _kill),
     "delete": Fault("pod of the primary deleted", _delete),
     "cut": Fault("node of the primary cut off, healed", _cut),
     "freeze": Fault("PostgreSQL of the primary frozen", _freeze),

@@ -1,4 +1,4 @@
-"""One fault from beginning to end: a whole cluster, load, the fault, recovery, the judgement."""
+"""One fault from beginning to end: a healthy cluster, load, the fault, recovery, the judgement."""
 
 import time
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from tests.bench.place import Place
-from tests.bench.table import say
+from tests.bench.table import emit
 from tests.chaos.load import Load, load
 from tests.chaos.pgbench import pgbench
 from tests.chaos.strikes import FAULTS, Scene
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Trial:
-    """A cluster that faults strike one after another."""
+    """A cluster that gets one fault after another."""
 
     place: Place
     cluster: Cluster
@@ -40,7 +40,7 @@ class Trial:
         return cls(place, made, synchronous, switchovers)
 
     def whole(self) -> None:
-        """Wait until all is as it shall be before a fault."""
+        """Wait until the cluster is healthy and its replicas stream."""
         self.cluster.wait_ready(180)
         until("all replicas stream", self._streams, 90, self.cluster.explain, 1)
         if self.synchronous:
@@ -53,7 +53,7 @@ class Trial:
         return states == ["running", "streaming", "streaming"]
 
     def run(self, name: str, deadline: float) -> Outcome:
-        """Strike once; what goes wrong becomes part of the outcome, and takes nothing else from it."""
+        """Inject a fault once. An error becomes part of the outcome; the rest of the outcome is kept."""
         fault = FAULTS[name]
         title = f"{self.switchovers} {fault.title}" if name == "switchovers" else fault.title
         attempts = Attempts(title)
@@ -69,17 +69,17 @@ class Trial:
             scene = Scene(self.cluster, self.place.operator, running, self.switchovers, deadline)
             attempts.make(lambda: fault.strike(scene))
             attempts.make(lambda: running.wait_for_writes(time.monotonic(), 120))
-            # Also what comes after: an old primary that returns must not interrupt or lose anything.
+            # Include the recovery: a returning old primary must not interrupt or lose anything.
             attempts.make(lambda: self.cluster.wait_ready(180))
             transactions, aborted = (bench and attempts.make(bench.figures)) or (0, 0)
             if bench is not None:
-                say(f"{title}: pgbench: about {transactions} transactions, {aborted} clients lost one")
+                emit(f"{title}: pgbench: about {transactions} transactions, {aborted} clients aborted")
             if (history := attempts.make(running.history)) is not None:
-                say(f"{title}: errors through pgBouncer: {history.errors()}")
+                emit(f"{title}: errors through pgBouncer: {history.errors()}")
         return replace(outcome, history=history, since=since, aborted=aborted, trouble=attempts.trouble)
 
     def _load(self, stack: ExitStack, name: str, patience: float) -> Load:
-        """Have clients write into a whole cluster, one of them beside the primary."""
+        """Let clients write into a healthy cluster, one of them on the primary's node."""
         self.whole()
         home = self.cluster.primary()["spec"]["nodeName"]
         away = next(node for node in self.place.nodes if node != home)
@@ -90,18 +90,18 @@ class Trial:
 
 @dataclass
 class Attempts:
-    """What is tried although something before it went wrong; what goes wrong is told at once."""
+    """Steps that run although an earlier step failed; each failure is printed at once."""
 
     title: str
     trouble: str = ""
     """The first line of each failure."""
 
     def make(self, act: Callable[[], T]) -> T | None:
-        """Try; None when it fails."""
+        """Run a step; return None when it fails."""
         try:
             return act()
-        except Exception as error:  # noqa: BLE001 - whatever it is: one fault must not cost the others' rows
-            say(f"{self.title}: {type(error).__name__}: {error}")
+        except Exception as error:  # noqa: BLE001 - an error in one fault must not stop the others
+            emit(f"{self.title}: {type(error).__name__}: {error}")
             first = str(error).partition("\n")[0] or type(error).__name__
             self.trouble = "; ".join(filter(None, (self.trouble, first)))
             return None

@@ -1,4 +1,4 @@
-"""What a fault cost: a row of the table, and what of it must not be. Pure."""
+"""The cost of a fault: a row of the table, and violations. Pure."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ HEAD = (
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one fault."""
+    """The outcome of one fault."""
 
     title: str
     planned: bool
@@ -29,10 +29,10 @@ class Outcome:
     aborted: int = 0
     """Clients of pgbench that lost a transaction."""
     trouble: str = ""
-    """Why the fault could not be carried through."""
+    """Why the fault could not be completed."""
 
     def problems(self, synchronous: bool) -> list[str]:
-        """Return what must not be, in words."""
+        """Return the violations as text."""
         found = [self.trouble] if self.trouble else []
         if (history := self.history) is not None:
             found += history.double_primaries()
@@ -44,7 +44,7 @@ class Outcome:
             if failed and self.planned:
                 found.append(f"{failed} transactions failed: {history.errors()}")
             if history.duplicated or history.invented:
-                found.append(f"{len(history.duplicated)} rows doubled, {len(history.invented)} by nobody")
+                found.append(f"{len(history.duplicated)} rows duplicated, {len(history.invented)} invented")
         return [f"{self.title}: {problem}" for problem in found]
 
     def row(self) -> tuple[str, ...]:
@@ -64,13 +64,13 @@ class Outcome:
 
 
 def explain(history: History) -> str:
-    """Return where the lost writes were."""
+    """Return the timelines of the lost writes."""
     parts = []
     unexplained = {a.key for a in history.unexplained}
     explained = [a for a in history.lost if a.key not in unexplained]
     for timeline, count in sorted(Counter(a.timeline for a in explained).items()):
         straight = sum(a.timeline == timeline and not a.pooled for a in explained)
-        past = f", {straight} of them past pgBouncer" if straight else ""
+        past = f", {straight} of them not through pgBouncer" if straight else ""
         parts.append(f"{count} at the end of timeline {timeline}, which no replica had received{past}")
     if unexplained:
         parts.append(f"{len(unexplained)} without an explanation")
@@ -78,7 +78,7 @@ def explain(history: History) -> str:
 
 
 def problems(outcomes: Sequence[Outcome], synchronous: bool) -> list[str]:
-    """Return all that must not be."""
+    """Return all violations."""
     return [problem for outcome in outcomes for problem in outcome.problems(synchronous)]
 
 

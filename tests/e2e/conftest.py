@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import chain, count
@@ -25,26 +26,27 @@ _HERE = Path(__file__).parent
 _numbers = count(1)
 
 
-# They break nodes or the API server, or measure quiet: nothing else may run meanwhile.
+# These modules break nodes or the API server, or measure an idle cluster: they run alone.
 ALONE = {"test_faults", "test_faults_synchronous", "test_quiet", "test_without_api_server"}
-# Three modules run at a time: these begin first, the longest at the head, so that all lanes end together.
-# Each run ends with the time that each module took.
+# Three modules run at a time. The longest modules start first, so that all lanes end together.
+# Each run ends with the duration of each module.
 LONG = (
-    "test_repository_gone",
-    "test_monitoring",
-    "test_backup_faults",
-    "test_backup",
-    "test_rolling",
-    "test_restore_interrupted",
-    "test_backup_schedule",
-    "test_interrupted",
-    "test_restore_faults",
-    "test_restore",
-    "test_docs",
-    "test_change",
-    "test_proxy_tls",
     "test_restore_new",
+    "test_backup_faults",
+    "test_repository_gone",
+    "test_backup",
+    "test_monitoring",
+    "test_restore",
+    "test_restore_interrupted",
+    "test_docs",
     "test_restore_left_alone",
+    "test_deleted_objects",
+    "test_rolling",
+    "test_restore_faults",
+    "test_interrupted",
+    "test_backup_schedule",
+    "test_proxy_tls",
+    "test_change",
 )
 
 
@@ -56,7 +58,8 @@ def pytest_configure() -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     rank = {name: number for number, name in enumerate(LONG)}
-    items.sort(key=lambda item: rank.get(item.path.stem, len(LONG)) if _is_ours(item) else len(LONG))
+    # The tests of restore.sh (tests/files) are one long module.
+    items.sort(key=lambda item: rank.get(item.path.stem, len(LONG)) if _is_ours(item) else -1)
     for item in filter(_is_ours, items):
         item.add_marker(pytest.mark.e2e)
         if item.path.stem in ALONE:
@@ -65,6 +68,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _is_ours(item: pytest.Item) -> bool:
     return _HERE in item.path.parents
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Print a failure at once: pytest prints it at the end, which a run that is cut off does not reach."""
+    if report.failed and not os.environ.get("PYTEST_XDIST_WORKER"):
+        sys.stderr.write(f"\n{report.nodeid} failed:\n{report.longreprtext[-30000:]}\n")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -80,7 +89,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session")
 def admin() -> Kubectl:
-    """kubectl of the administrator; the local Kubernetes is started when it is not there, by the first."""
+    """kubectl of the administrator; the first worker starts the local Kubernetes if it does not run."""
     if not os.environ.get("KUBECONFIG"):
         with lock("tests"):
             provide()
@@ -91,7 +100,7 @@ def admin() -> Kubectl:
 
 @pytest.fixture(scope="module")
 def kubectl(admin: Kubectl, request: pytest.FixtureRequest) -> Iterator[Kubectl]:
-    """kubectl in a namespace of the module's own, in which pods must be restricted."""
+    """kubectl in a namespace of the module that enforces the restricted Pod Security Standard."""
     name = re.sub(
         r"[^a-z0-9]+", "-", f"e2e-{request.module.__name__.rpartition('.')[2].removeprefix('test_')}"
     )
@@ -114,19 +123,19 @@ def nodes(admin: Kubectl) -> list[str]:
 
 @pytest.fixture(scope="module")
 def client_on(kubectl: Kubectl) -> Callable[[str], Client]:
-    """Start a client on a node, once."""
+    """Start one client for each node."""
     return lambda node: Client.start(kubectl, node)
 
 
 @pytest.fixture(scope="module")
 def client(client_on: Callable[[str], Client], nodes: list[str]) -> Client:
-    """A client on some node."""
+    """A client on the first node."""
     return client_on(nodes[0])
 
 
 @pytest.fixture(scope="module")
 def new_cluster(kubectl: Kubectl, operator: Operator) -> Callable[..., Cluster]:
-    """Make a cluster from a manifest, by default the example as it is; it is not applied yet."""
+    """Return a cluster for a manifest, by default the unchanged example; it is not applied yet."""
 
     def make(manifest: Manifest | None = None) -> Cluster:
         return Cluster(kubectl, manifest or example(), operator)
@@ -136,7 +145,7 @@ def new_cluster(kubectl: Kubectl, operator: Operator) -> Callable[..., Cluster]:
 
 @pytest.fixture(scope="module")
 def cluster(new_cluster: Callable[..., Cluster], client: Client) -> Cluster:
-    """The example cluster, ready; the tests of a module share it and leave it as they found it."""
+    """The example cluster, ready; the tests of a module share it and leave it unchanged."""
     made = new_cluster()
     made.apply()
     made.wait_ready()
@@ -145,19 +154,19 @@ def cluster(new_cluster: Callable[..., Cluster], client: Client) -> Cluster:
 
 @pytest.fixture
 def audit() -> AuditLog:
-    """The audit log from now on."""
+    """The audit log from this moment."""
     return AuditLog(kubernetes.SERVER.audit_log)
 
 
 @pytest.fixture(scope="module")
 def s3(kubectl: Kubectl) -> Iterator[S3]:
-    """An object store, which clusters of the module's namespace reach."""
+    """An object store for the clusters of the module's namespace."""
     with server(kubectl) as found:
         yield found
 
 
 @pytest.fixture(scope="module")
 def store(s3: S3) -> Iterator[s3_faults.Proxy]:
-    """Between that store and whoever asks it; answers as it is told."""
+    """A proxy in front of the store that injects faults."""
     with s3_faults.proxy(s3) as found:
         yield found

@@ -1,4 +1,4 @@
-"""Backups: by themselves and on demand; what is refused, what a deletion does, who may die when."""
+"""Backups: automatic and on demand, refusals, deletion, and kills of the operator and of Jobs."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ from tests.support.backups import BACKUPS, ask, backup, ended, first_backup, gon
 from tests.support.clusters import Cluster, example
 from tests.support.kubectl import Event, Manifest, Watch, condition, until
 from tests.support.operators import Operator
-from tests.support.tell import tell
+from tests.support.output import emit
 
 NAME = "saved"
 
@@ -37,7 +37,7 @@ def test_the_first_backup_is_taken_by_itself(cluster: Cluster) -> None:
     job = cluster.kubectl.get("job", found["status"]["jobName"])
     assert job["metadata"]["labels"][labels.PGBACKREST_BACKUP] == "replica-create"
     assert job["metadata"]["ownerReferences"][0]["uid"] == found["metadata"]["uid"]
-    until("it is told", lambda: cluster.condition("ReadyForBackup").get("status") == "True", 10)
+    until("ReadyForBackup is True", lambda: cluster.condition("ReadyForBackup").get("status") == "True", 10)
     repos = cluster.cr()["status"]["pgbackrest"]["repos"]
     assert repos[0]["replicaCreateBackupComplete"] is True
     assert all(r["stanzaCreated"] for r in repos)
@@ -49,7 +49,7 @@ def test_full_differential_and_incremental_on_demand(cluster: Cluster) -> None:
     for name, kind in (("full1", "full"), ("diff1", "diff"), ("incr1", "incr")):
         began = time.monotonic()
         backup(cluster, name, f"--type={kind}")
-        tell(f"{kind} backup: {time.monotonic() - began:.1f} s from the object to Succeeded")
+        emit(f"{kind} backup: {time.monotonic() - began:.1f} s from the object to Succeeded")
         status = cluster.kubectl.get(BACKUPS, name)["status"]
         assert status["backupType"] == kind
         assert status["storageType"] == "filesystem"
@@ -78,8 +78,7 @@ def test_two_at_once_run_one_after_another(cluster: Cluster) -> None:
     ("spec", "cause"),
     [
         ({"repoName": "repo4"}, "has no repository repo4"),
-        ({"pgCluster": "nobody"}, "no PerconaPGCluster nobody"),
-        ({"options": ["--repo=2"]}, "--repo cannot be used"),
+        ({"options": ["--repo=2"]}, "--repo is not allowed"),
         ({"options": ["--type=huge"]}, "--type=huge"),
         ({"options": ["--frob=1"]}, "invalid option '--frob=1'"),
         ({"method": "volumeSnapshot"}, "volumeSnapshot"),
@@ -95,16 +94,43 @@ def test_what_cannot_be_is_said(cluster: Cluster, spec: dict[str, Any], cause: s
     until("it goes at once", lambda: gone(cluster, name), 10, cluster.explain)
 
 
+def test_a_backup_waits_for_a_cluster_that_may_be_applied_after_it(cluster: Cluster) -> None:
+    ask(cluster, "early", pgCluster="nobody")
+
+    def waits() -> bool:
+        conditions = cluster.kubectl.get(BACKUPS, "early").get("status", {}).get("conditions", [])
+        return any(
+            c["reason"] == "ClusterNotFound" and "PerconaPGCluster nobody does not exist" in c["message"]
+            for c in conditions
+        )
+
+    until("it waits", waits, 30, cluster.explain)
+    assert "state" not in cluster.kubectl.get(BACKUPS, "early")["status"]
+    cluster.kubectl.delete(BACKUPS, "early")
+    until("it goes at once", lambda: gone(cluster, "early"), 10, cluster.explain)
+
+
+def remove(cluster: Cluster, name: str) -> None:
+    """Delete the object, and its backup."""
+    asked = {"metadata": {"annotations": {labels.DELETE_FROM_REPOSITORY: "true"}}}
+    cluster.kubectl.patch(BACKUPS, name, asked)
+    cluster.kubectl.delete(BACKUPS, name)
+
+
 def test_deletion_removes_the_backup_or_says_why_not(cluster: Cluster) -> None:
     full = backup(cluster, "keep", "--type=full")
     incr = backup(cluster, "drop", "--type=incr")
     assert incr.startswith(full)
     cluster.kubectl.delete(BACKUPS, "drop")
     until("the object is gone", lambda: gone(cluster, "drop"), 60, cluster.explain)
-    assert incr not in in_repository(cluster)
-    # The name is free again.
+    assert incr in in_repository(cluster), "nobody asked for its removal"
     incr = backup(cluster, "drop", "--type=incr")
-    cluster.kubectl.delete(BACKUPS, "keep")
+    remove(cluster, "drop")
+    until("the object is gone", lambda: gone(cluster, "drop"), 60, cluster.explain)
+    assert incr not in in_repository(cluster)
+    # The name can be used again.
+    incr = backup(cluster, "drop", "--type=incr")
+    remove(cluster, "keep")
     until("the object is gone", lambda: gone(cluster, "keep"), 30, cluster.explain)
     assert full in in_repository(cluster)
     assert any(full in message and "drop" in message for message in events(cluster, "BackupKept"))
@@ -113,7 +139,7 @@ def test_deletion_removes_the_backup_or_says_why_not(cluster: Cluster) -> None:
 
 
 def steps(name: str) -> dict[str, Callable[[Event], bool]]:
-    """What a watch of everything about a backup shows at each step of it, in order."""
+    """The steps of a backup as its watches show them, in order."""
 
     def state(*states: str) -> Callable[[Event], bool]:
         return lambda e: (
@@ -143,7 +169,7 @@ def steps(name: str) -> dict[str, Callable[[Event], bool]]:
 
 
 def test_the_operator_may_die_at_every_step(cluster: Cluster, operator: Operator) -> None:
-    """Whenever it does: one Job, one backup, and the Lease is free for the next one."""
+    """At any step: one Job, one backup, and the Lease is free afterwards."""
     namespace = cluster.kubectl.namespace
     paths = (
         f"/apis/pgv2.percona.com/v2/namespaces/{namespace}/{BACKUPS}",
@@ -164,8 +190,11 @@ def test_the_operator_may_die_at_every_step(cluster: Cluster, operator: Operator
         assert status["state"] == "Succeeded", (step, status)
         assert in_repository(cluster) - before == {status["backupName"]}, step
         until("the Lease is free", lambda: not holder(cluster), 30, cluster.explain)
-        job = lambda: cluster.kubectl.get("job", status["jobName"])  # noqa: B023, E731
-        until("the Job's end is set", lambda: job()["spec"].get("ttlSecondsAfterFinished"), 30)  # noqa: B023
+
+        def job() -> Manifest:
+            return cluster.kubectl.get("job", status["jobName"])  # noqa: B023
+
+        until("the Job's end is set", lambda: job()["spec"].get("ttlSecondsAfterFinished"), 30)
         mine = {labels.PGBACKREST_BACKUP: name}.items()
         jobs = [
             j for j in cluster.kubectl.items("jobs") if mine <= j["metadata"].get("annotations", {}).items()
@@ -174,7 +203,7 @@ def test_the_operator_may_die_at_every_step(cluster: Cluster, operator: Operator
 
 
 def holder(cluster: Cluster) -> str:
-    """Who may work on the repositories."""
+    """The holder of the repositories' Lease."""
     lease = cluster.kubectl.find("lease", naming.backup_lease(NAME)) or {}
     return str(lease.get("spec", {}).get("holderIdentity") or "")
 
@@ -182,21 +211,27 @@ def holder(cluster: Cluster) -> str:
 def test_a_job_that_vanishes_is_told_and_the_next_one_runs(cluster: Cluster) -> None:
     ask(cluster, "vanished", "--type=full")
     ask(cluster, "next", "--type=incr")
-    running = lambda: cluster.kubectl.get(BACKUPS, "vanished").get("status", {}).get("state") == "Running"  # noqa: E731
+
+    def running() -> bool:
+        return cluster.kubectl.get(BACKUPS, "vanished").get("status", {}).get("state") == "Running"
+
     until("it runs", running, 60, cluster.explain, 0.05)
     cluster.kubectl.delete("job", cluster.kubectl.get(BACKUPS, "vanished")["status"]["jobName"])
     status = ended(cluster, "vanished", 30)
     assert status["state"] == "Failed"
-    assert "vanished" in status["error"]
+    assert "was deleted before it finished" in status["error"]
     assert ended(cluster, "next")["state"] == "Succeeded"
 
 
 @contextmanager
 def quota(cluster: Cluster, what: str) -> Iterator[None]:
-    """No more of something in the namespace."""
+    """A quota that allows no more objects of a kind in the namespace."""
     manifest = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none"}}
     cluster.kubectl.apply(manifest | {"spec": {"hard": {what: "0"}}})
-    enforced = lambda: cluster.kubectl.get("resourcequota", "none").get("status", {}).get("used")  # noqa: E731
+
+    def enforced() -> Any:
+        return cluster.kubectl.get("resourcequota", "none").get("status", {}).get("used")
+
     until("the quota is in force", enforced, 60)
     try:
         yield
@@ -205,7 +240,7 @@ def quota(cluster: Cluster, what: str) -> Iterator[None]:
 
 
 def waits_for(cluster: Cluster, name: str) -> str:
-    """What keeps a backup from its work, as its status says."""
+    """The reason in the status why a backup does not run."""
     return str(condition(cluster.kubectl.get(BACKUPS, name), "Waiting").get("message", ""))
 
 
@@ -213,9 +248,12 @@ def test_a_quota_that_keeps_a_backup_from_its_work_is_named(cluster: Cluster) ->
     with quota(cluster, "pods"):
         ask(cluster, "no-pod", "--type=incr")
         began = time.monotonic()
-        named = lambda: "exceeded quota" in waits_for(cluster, "no-pod")  # noqa: E731
+
+        def named() -> bool:
+            return "exceeded quota" in waits_for(cluster, "no-pod")
+
         until("the status names it", named, 60, cluster.explain)
-        tell(f"a quota of pods: {time.monotonic() - began:.0f} s, {waits_for(cluster, 'no-pod')}")
+        emit(f"a quota of pods: {time.monotonic() - began:.0f} s, {waits_for(cluster, 'no-pod')}")
         assert cluster.kubectl.get(BACKUPS, "no-pod")["status"]["state"] == "Running"
     assert ended(cluster, "no-pod", 300)["state"] == "Succeeded"
     assert waits_for(cluster, "no-pod") == ""
@@ -231,31 +269,34 @@ def test_a_quota_that_keeps_a_backup_from_its_work_is_named(cluster: Cluster) ->
 
 
 def test_an_annotation_asks_for_one_backup(cluster: Cluster, operator: Operator) -> None:
-    """Once for each value, whoever dies meanwhile."""
+    """Once for each value, even if the operator dies in between."""
 
     def annotate(value: str) -> None:
         annotation = f"{labels.PGBACKREST_BACKUP}={value}"
         cluster.kubectl.run("annotate", "--overwrite", "perconapgclusters", NAME, annotation)
 
-    def told(value: str) -> bool:
+    def reported(value: str) -> bool:
         status = cluster.cr()["status"]["pgbackrest"].get("manualBackup", {})
         return status.get("id") == value and status.get("succeeded") == 1
 
     manual = {"repoName": "repo1", "options": ["--type=incr"]}
     cluster.change(lambda spec: spec["backups"]["pgbackrest"].update(manual=manual))
     known = set(cluster.kubectl.names(BACKUPS))
-    fresh = lambda: set(cluster.kubectl.names(BACKUPS)) - known  # noqa: E731
+
+    def fresh() -> set[str]:
+        return set(cluster.kubectl.names(BACKUPS)) - known
+
     annotate("first value")
     operator.kill()
     operator.wait()
-    until("it is complete", lambda: told("first value"), 120, cluster.explain)
+    until("it is complete", lambda: reported("first value"), 120, cluster.explain)
     (name,) = fresh()
     assert cluster.kubectl.get(BACKUPS, name)["status"]["backupType"] == "incr"
     assert cluster.condition("PGBackRestManualBackupSuccessful")["status"] == "True"
     cluster.kubectl.delete(BACKUPS, name)
     until("it is gone", lambda: gone(cluster, name), 60, cluster.explain)
     annotate("another")
-    until("the other is complete", lambda: told("another"), 120, cluster.explain)
+    until("the other is complete", lambda: reported("another"), 120, cluster.explain)
     assert len(fresh()) == 1
     assert fresh() != {name}
     cluster.kubectl.run("annotate", "perconapgclusters", NAME, f"{labels.PGBACKREST_BACKUP}-")
@@ -271,12 +312,15 @@ def test_until_when_one_can_restore(cluster: Cluster) -> None:
     commit = "pg_xact_commit_timestamp(xmin) AT TIME ZONE 'UTC'"
     text = f"to_char({commit}, 'YYYY-MM-DD HH24:MI:SS.US')"
     at = cluster.psql(f"SELECT {text} FROM noted ORDER BY at DESC LIMIT 1")
-    told = lambda: cluster.kubectl.get(BACKUPS, "restorable")["status"].get("latestRestorableTime")  # noqa: E731
+
+    def reported() -> Any:
+        return cluster.kubectl.get(BACKUPS, "restorable")["status"].get("latestRestorableTime")
+
     began = time.monotonic()
-    found = until("the time is told", told, 60, cluster.explain)
-    tell(f"restorable until: told {time.monotonic() - began:.1f} s after the segment")
+    found = until("latestRestorableTime is set", reported, 60, cluster.explain)
+    emit(f"latestRestorableTime is set {time.monotonic() - began:.1f} s after the segment")
     assert found == f"{at}+0000"
     before = cluster.psql("SELECT archived_count FROM pg_stat_archiver")
     time.sleep(12)
-    assert told() == found, "it moved although nothing was written"
+    assert reported() == found, "it moved although nothing was written"
     assert cluster.psql("SELECT archived_count FROM pg_stat_archiver") == before

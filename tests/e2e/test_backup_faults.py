@@ -1,19 +1,20 @@
-"""Repositories that fail: the database goes on, the condition says why, archiving resumes, no WAL is lost."""
+"""Failing repositories: the database runs on, a condition shows the cause, and no WAL is lost."""
 
 import base64
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from tests.support import faults, s3_faults
-from tests.support.backups import backup, first_backup
+from tests.support.backups import backup, first_backup, in_repository
 from tests.support.clusters import Cluster, example
 from tests.support.disks import disk
 from tests.support.kubectl import until
+from tests.support.output import emit
 from tests.support.restores import Restore
 from tests.support.s3 import KEY_SECRET, S3, SECRET
-from tests.support.tell import tell
 
 NAME = "tough"
 CONDITION = "ArchivingFailing"
@@ -21,7 +22,7 @@ CONDITION = "ArchivingFailing"
 
 @pytest.fixture(scope="module")
 def cluster(new_cluster: Callable[..., Cluster], s3: S3, store: s3_faults.Proxy) -> Cluster:
-    """One instance that archives to a volume and to S3."""
+    """A single instance that archives to a volume and to S3."""
     manifest = example(NAME, instances=1, poolers=1)
     s3.add_repo(manifest, "repo2", "/tough")
     made = new_cluster(manifest)
@@ -34,13 +35,13 @@ def cluster(new_cluster: Callable[..., Cluster], s3: S3, store: s3_faults.Proxy)
 
 
 def write(cluster: Cluster, what: str, rows: int = 100) -> str:
-    """Write rows and close their segment; return its name."""
+    """Write rows and switch the WAL segment; return its name."""
     cluster.psql(f"INSERT INTO kept (what) SELECT '{what}' FROM generate_series(1, {rows})")
     return cluster.psql("SELECT pg_walfile_name(pg_switch_wal())")
 
 
 def failing(cluster: Cluster) -> str:
-    """What the condition says; "" without it."""
+    """The condition's message, or "" without the condition."""
     found = cluster.condition(CONDITION)
     return str(found.get("message", "")) if found.get("status") == "True" else ""
 
@@ -55,7 +56,7 @@ def repo(cluster: Cluster, number: int) -> dict[str, object]:
 
 
 def moment(cluster: Cluster) -> tuple[int, str]:
-    """How many rows there are, and a time at which there are as many; later writes are later than it."""
+    """The number of rows, and a time that lies before any later write."""
     count = int(cluster.psql("SELECT count(*) FROM kept"))
     noted = cluster.psql("SELECT clock_timestamp() FROM pg_sleep(0.1)")
     cluster.psql("SELECT pg_sleep(0.1)")
@@ -63,7 +64,7 @@ def moment(cluster: Cluster) -> tuple[int, str]:
 
 
 def goes_back(cluster: Cluster, name: str, repo: str, count: int, noted: str) -> None:
-    """Restore to a moment; every row of before is there, and none of after."""
+    """Restore to a time; rows from before exist, later rows do not."""
     Restore(cluster, name, ("--type=time", f'--target="{noted}"'), repo=repo).apply().wait("Succeeded", 300)
     cluster.wait_ready()
     assert cluster.psql("SELECT count(*), count(DISTINCT n) FROM kept") == f"{count}|{count}"
@@ -71,24 +72,30 @@ def goes_back(cluster: Cluster, name: str, repo: str, count: int, noted: str) ->
 
 
 def is_named(cluster: Cluster, what: str, *words: str) -> None:
-    """Rows can be written while it fails, and the condition has one of the words."""
+    """Rows can be written during the failure, and the condition contains one of the words."""
     began = time.monotonic()
     write(cluster, what)
-    said = lambda: any(word in failing(cluster) for word in words)  # noqa: E731
-    until(f"the condition says {words}", said, 300, lambda: failing(cluster) + cluster.explain(), 1)
-    tell(f"{what}: told after {time.monotonic() - began:.0f} s: {failing(cluster)[:300]}")
+
+    def said() -> bool:
+        return any(word in failing(cluster) for word in words)
+
+    until(f"the condition contains {words}", said, 300, lambda: failing(cluster) + cluster.explain(), 1)
+    emit(f"{what}: condition after {time.monotonic() - began:.0f} s: {failing(cluster)[:300]}")
     write(cluster, what)
     assert cluster.condition("Ready")["status"] == "True", "the database is well"
 
 
 def resumes(cluster: Cluster, what: str) -> None:
-    """The archive is made up for, and the condition goes, both by themselves."""
+    """The archive catches up and the condition disappears without intervention."""
     began = time.monotonic()
     wal = write(cluster, f"after {what}", 1)
     until("WAL is archived", lambda: archived(cluster, wal), 240, cluster.explain, 1)
     until("the condition goes", lambda: not failing(cluster), 60, cluster.explain)
-    tell(f"{what}: archiving went on after {time.monotonic() - began:.0f} s")
-    healthy = lambda: all(repo(cluster, number)["reachable"] is True for number in (1, 2))  # noqa: E731
+    emit(f"{what}: archiving resumed after {time.monotonic() - began:.0f} s")
+
+    def healthy() -> bool:
+        return all(repo(cluster, number)["reachable"] is True for number in (1, 2))
+
     until("both repositories are reachable", healthy, 60, cluster.explain)
 
 
@@ -130,7 +137,7 @@ def test_s3_that_is_slow_is_no_failure(cluster: Cluster, store: s3_faults.Proxy)
 def test_a_store_that_refuses_the_key_is_named_until_it_is_mended(
     new_cluster: Callable[..., Cluster], s3: S3, store: s3_faults.Proxy
 ) -> None:
-    """pgBackRest says so on standard output: the condition, and a backup that waits, have its words."""
+    """pgBackRest prints the error on standard output: the condition and a waiting backup contain it."""
     store.become("pass")
     manifest = example("mistaken", instances=1, poolers=1)
     settings = manifest["spec"]["backups"]["pgbackrest"]
@@ -145,22 +152,47 @@ def test_a_store_that_refuses_the_key_is_named_until_it_is_mended(
     made.kubectl.apply(secret | {"stringData": wrong})
     made.apply()
     kind = "PGBackRestReplicaRepoReady"
-    said = lambda: (c := made.condition(kind)).get("reason") == "StanzaFailed" and c["message"]  # noqa: E731
-    message = until("the condition says why", said, 150, made.explain)
-    tell(f"a wrong key: {message}")
+
+    def said() -> Any:
+        return (c := made.condition(kind)).get("reason") == "StanzaFailed" and c["message"]
+
+    message = until("the condition shows the cause", said, 150, made.explain)
+    emit(f"a wrong key: {message}")
     assert "ERROR: [" in message
     assert "403 (Forbidden)" in message
     assert "hunter2" not in message
     assert made.condition("ReadyForBackup")["reason"] == kind
     made.wait_ready()
     made.kubectl.apply(secret | {"stringData": files})
-    created = lambda: made.condition(kind).get("status") == "True"  # noqa: E731
+
+    def created() -> bool:
+        return made.condition(kind).get("status") == "True"
+
     until("the stanza is made", created, 240, made.explain)
     first_backup(made)
 
 
+def test_a_repository_that_lost_its_content_gets_a_stanza_and_a_full_backup(
+    new_cluster: Callable[..., Cluster],
+) -> None:
+    made = new_cluster(example("emptied", instances=1, poolers=1))
+    made.apply()
+    made.wait_ready()
+    former = first_backup(made)
+    empty = "rm -rf /pgbackrest/repo1/{archive,backup,owner}"
+    made.kubectl.exec(f"{made.name}-repo-host-0", "bash", "-c", empty, container="pgbackrest")
+    made.psql("CREATE TABLE later (n int)")
+    made.psql("SELECT pg_switch_wal()")
+    until("there is another backup", lambda: in_repository(made) - {former}, 240, made.explain)
+
+    def archives() -> bool:
+        return not failing(made) and made.condition("PGBackRestReplicaCreate").get("status") == "True"
+
+    until("the condition agrees", archives, 120, made.explain)
+
+
 def space(cluster: Cluster) -> str:
-    """Reason of the condition about the room in repositories; "" without it."""
+    """The reason of the condition about free space in repositories, or "" without the condition."""
     found = cluster.condition("RepositorySpaceLow")
     return str(found["reason"]) if found.get("status") == "True" else ""
 
@@ -177,12 +209,12 @@ def test_a_repository_that_is_full_and_no_wal_is_lost(new_cluster: Callable[...,
         made.psql("CREATE TABLE kept (n bigserial, what text)")
         assert space(made) == ""
         small.fill()
-        # Random bytes, which pgBackRest cannot make small.
+        # Random bytes, which pgBackRest cannot compress.
         rows = "INSERT INTO kept (what) SELECT md5(random()::text) FROM generate_series(1, 50000)"
         made.psql(rows)
         write(made, "while it is full")
         until("the condition names it", lambda: space(made) == "RepositoryFull", 240, made.explain, 1)
-        tell(f"full: {failing(made)[:400]}")
+        emit(f"full: {failing(made)[:400]}")
         assert "No space left on device" in failing(made)
         write(made, "while it is full")
         assert made.condition("Ready")["status"] == "True", "the database is well"
@@ -195,7 +227,7 @@ def test_a_repository_that_is_full_and_no_wal_is_lost(new_cluster: Callable[...,
         until("the condition goes", lambda: not space(made) and not failing(made), 60, made.explain)
         small.fill(leave=16 << 20)
         backup(made, "little-room", "--type=incr")
-        until("little room is told", lambda: space(made) == "SpaceLow", 30, made.explain)
+        until("the condition shows SpaceLow", lambda: space(made) == "SpaceLow", 30, made.explain)
         small.free()
         backup(made, "room-again", "--type=incr")
         until("the condition goes", lambda: not space(made), 30, made.explain)
@@ -206,7 +238,7 @@ def test_a_repository_that_is_full_and_no_wal_is_lost(new_cluster: Callable[...,
 
 
 def test_no_wal_is_lost_when_s3_fails_while_it_is_archived(cluster: Cluster, store: s3_faults.Proxy) -> None:
-    """From the backup of before the faults above, across all of them, into one more."""
+    """Restore the backup from before all faults above, and recover across them and one more."""
     store.become("500")
     try:
         is_named(cluster, "500 again", "[")
@@ -216,7 +248,10 @@ def test_no_wal_is_lost_when_s3_fails_while_it_is_archived(cluster: Cluster, sto
         store.become("pass")
     resumes(cluster, "500 again")
     goes_back(cluster, "across-s3", "repo2", count, noted)
-    again = lambda: cluster.condition("ReadyForBackup").get("status") == "True"  # noqa: E731
+
+    def again() -> bool:
+        return cluster.condition("ReadyForBackup").get("status") == "True"
+
     until("a new first backup is complete", again, 180, cluster.explain)
 
 

@@ -1,4 +1,4 @@
-"""Backups in an object store: encrypted, bundled, in blocks; and all of them gone with their cluster."""
+"""Backups in an object store: encrypted, bundled, block incremental; all deleted with their cluster."""
 
 import time
 from collections.abc import Callable
@@ -9,8 +9,8 @@ from pgoperator import labels
 from tests.support.backups import BACKUPS, backup, first_backup, gone, in_repository
 from tests.support.clusters import Cluster, example
 from tests.support.kubectl import until
+from tests.support.output import emit
 from tests.support.s3 import BUCKET, S3
-from tests.support.tell import tell
 
 NAME = "stored"
 
@@ -47,12 +47,15 @@ def test_s3_with_encryption_blocks_bundles_and_zst(cluster: Cluster, s3: S3) -> 
     for name, kind in (("s3full", "full"), ("s3incr", "incr")):
         began = time.monotonic()
         label = backup(cluster, name, f"--type={kind}", repo="repo2")
-        tell(f"{kind} backup to S3: {time.monotonic() - began:.1f} s")
+        emit(f"{kind} backup to S3: {time.monotonic() - began:.1f} s")
         status = cluster.kubectl.get(BACKUPS, name)["status"]
         assert status["storageType"] == "s3"
         assert status["destination"] == f"s3://{BUCKET}/pgbackrest/repo2"
         assert label in in_repository(cluster, 2)
     assert any("/bundle/" in path for path in s3.files())
+    assert "pgbackrest/repo2/owner/db" in s3.files()
+    asked = {"metadata": {"annotations": {labels.DELETE_FROM_REPOSITORY: "true"}}}
+    cluster.kubectl.patch(BACKUPS, "s3incr", asked)
     cluster.kubectl.delete(BACKUPS, "s3incr")
     until("the object is gone", lambda: gone(cluster, "s3incr"), 60, cluster.explain)
     assert label not in in_repository(cluster, 2)
@@ -70,7 +73,7 @@ def test_the_finalizer_deletes_every_backup(cluster: Cluster, s3: S3) -> None:
         120,
         cluster.explain,
     )
-    tell(f"the cluster and its backups were gone after {time.monotonic() - began:.1f} s")
+    emit(f"the cluster and its backups were deleted after {time.monotonic() - began:.1f} s")
     until("no object is left", lambda: not cluster.kubectl.items(BACKUPS), 20)
-    assert not [path for path in s3.files() if "/backup/db/" in path or "/archive/db/" in path]
+    assert not [path for path in s3.files() if path.startswith("pgbackrest/repo2/")]
     assert cluster.kubectl.find("persistentvolumeclaim", f"{NAME}-repo1")

@@ -1,4 +1,4 @@
-"""What becomes of backups in time: a schedule, retention, and backups that go off and come back."""
+"""Backups over time: schedule, retention, and backups that are disabled and enabled again."""
 
 import time
 from collections.abc import Callable
@@ -17,7 +17,7 @@ NAME = "timely"
 
 @pytest.fixture(scope="module")
 def cluster(new_cluster: Callable[..., Cluster]) -> Cluster:
-    """One instance with its first backup, of which full ones are kept twice."""
+    """A single instance with its first backup; retention keeps two full backups."""
     manifest = example(NAME, instances=1, poolers=1)
     manifest["spec"]["backups"]["pgbackrest"]["global"] = {"repo1-retention-full": "2"}
     made = new_cluster(manifest)
@@ -57,8 +57,11 @@ def test_a_schedule_fires_and_catches_up_once(cluster: Cluster, operator: Operat
         return [n for n in cluster.kubectl.names(BACKUPS) if n.startswith(f"{NAME}-repo1-incremental-")]
 
     schedule("61 * * * *")
-    bad = lambda: "61 * * * *" in cluster.condition("BackupScheduleInvalid").get("message", "")  # noqa: E731
-    until("a bad expression is told", bad, 15, cluster.explain)
+
+    def bad() -> bool:
+        return "61 * * * *" in cluster.condition("BackupScheduleInvalid").get("message", "")
+
+    until("the condition names the bad expression", bad, 15, cluster.explain)
     schedule("* * * * *")
     until("it fires", scheduled, 120, cluster.explain)
     assert ended(cluster, scheduled()[0])["state"] == "Succeeded"
@@ -66,20 +69,23 @@ def test_a_schedule_fires_and_catches_up_once(cluster: Cluster, operator: Operat
     assert record[0]["cronJobName"] == f"{NAME}-repo1-incremental"
     with operator.away():
         known = set(scheduled())
-        # Two moments pass; the next one is far when the operator comes back.
+        # Two scheduled times pass; the next one is far away when the operator returns.
         time.sleep(120 + (15 - time.time()) % 60)
         assert set(scheduled()) == known
-    fresh = lambda: set(scheduled()) - known  # noqa: E731
+
+    def fresh() -> set[str]:
+        return set(scheduled()) - known
+
     until("it catches up", fresh, 20, cluster.explain)
     assert len(fresh()) == 1
     schedule(None)
 
 
 def test_an_overdue_schedule_is_told_until_it_succeeds(cluster: Cluster, operator: Operator) -> None:
-    """Time is not waited for: the status says, while no operator runs, that all was long ago."""
+    """Instead of waiting, the test moves the times in the status into the past while no operator runs."""
 
     def edit(spec: Manifest) -> None:
-        # Half an hour from its next turn, and from its last one.
+        # Half an hour from the next scheduled time, and from the last one.
         spec["backups"]["pgbackrest"]["repos"][0]["schedules"] = {
             "differential": f"{(datetime.now(UTC).minute + 30) % 60} * * * *"
         }
@@ -89,18 +95,21 @@ def test_an_overdue_schedule_is_told_until_it_succeeds(cluster: Cluster, operato
         return next((r for r in found if r["type"] == "differential"), {})
 
     cluster.change(edit)
-    until("the next run is told", lambda: record().get("nextRun"), 60, cluster.explain)
+    until("the status shows the next run", lambda: record().get("nextRun"), 60, cluster.explain)
     assert "lastSuccess" not in record()
     with operator.away():
         past = (datetime.now(UTC) - timedelta(hours=3)).strftime("%Y-%m-%dT%H:%M:%SZ")
         old = record() | {"startTime": past, "lastSuccess": past}
         status = {"status": {"pgbackrest": {"scheduledBackups": [old]}}}
         cluster.kubectl.patch("perconapgclusters", NAME, status, "--subresource=status")
-    told = lambda: any(  # noqa: E731
-        e["reason"] == "BackupOverdue" and "differential of repo1" in e["message"]
-        for e in cluster.kubectl.items("events")
-    )
-    until("an event tells", told, 60, cluster.explain)
+
+    def reported() -> bool:
+        return any(
+            e["reason"] == "BackupOverdue" and "differential of repo1" in e["message"]
+            for e in cluster.kubectl.items("events")
+        )
+
+    until("an event is recorded", reported, 60, cluster.explain)
     until("it succeeds", lambda: record()["lastSuccess"] > past, 120, cluster.explain)
     until("the condition goes", lambda: not cluster.condition("BackupOverdue"), 30, cluster.explain)
     cluster.change(lambda spec: spec["backups"]["pgbackrest"]["repos"][0].pop("schedules"))
@@ -108,9 +117,12 @@ def test_an_overdue_schedule_is_told_until_it_succeeds(cluster: Cluster, operato
 
 def test_backups_go_off_with_consent_and_come_back(cluster: Cluster) -> None:
     cluster.change(lambda spec: spec["backups"].update(enabled=False))
-    paused = lambda: cluster.condition("Progressing").get("reason") == "Paused"  # noqa: E731
+
+    def paused() -> bool:
+        return cluster.condition("Progressing").get("reason") == "Paused"
+
     until("consent is asked for", paused, 20, cluster.explain)
-    assert "authorize backup removal" in cluster.condition("Progressing")["message"]
+    assert "authorizeBackupRemoval=true" in cluster.condition("Progressing")["message"]
     assert cluster.kubectl.find("statefulset", f"{NAME}-repo-host")
     consent = f"{labels.PERCONA}authorizeBackupRemoval"
     cluster.kubectl.run("annotate", "perconapgclusters", NAME, f"{consent}=true")
@@ -126,6 +138,9 @@ def test_backups_go_off_with_consent_and_come_back(cluster: Cluster) -> None:
     assert "disabled" in ended(cluster, "off", 15)["error"]
     cluster.change(lambda spec: spec["backups"].update(enabled=True))
     cluster.wait_ready()
-    ready = lambda: cluster.condition("ReadyForBackup").get("status") == "True"  # noqa: E731
+
+    def ready() -> bool:
+        return cluster.condition("ReadyForBackup").get("status") == "True"
+
     until("a new first backup is complete", ready, 90, cluster.explain)
     backup(cluster, "on-again", "--type=incr")

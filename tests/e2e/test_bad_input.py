@@ -1,4 +1,4 @@
-"""What a person can get wrong: a refused apply, or a condition with the cause; and nobody else suffers."""
+"""Mistakes of users: a rejected apply, or a condition with the cause; other clusters are not affected."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -11,9 +11,9 @@ from tests.support.clients import Client
 from tests.support.clusters import KIND, Cluster, example, small
 from tests.support.kubectl import Event, Kubectl, KubectlError, Manifest, Watch, condition, until
 from tests.support.operators import Operator
-from tests.support.tell import tell
+from tests.support.output import emit
 
-# For all of them together, side by side, on a busy machine; how long each took is told.
+# For all cases together, in parallel, on a busy machine; the time of each is printed.
 SECONDS = 120
 TOLD = {"Ready": "False", "Degraded": "True", "FieldsIgnored": "True", "FieldsOverridden": "True"}
 NO_IMAGE = "localhost/pgoperator/nothing-here:1"
@@ -22,12 +22,12 @@ CLAIM = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage":
 
 @dataclass(frozen=True)
 class Case:
-    """A cluster that cannot be, and the words one of which its explanation must hold."""
+    """An invalid cluster, and words of which its explanation must contain one."""
 
     words: tuple[str, ...]
     spec: dict[str, Any] = field(default_factory=dict)
     secret: dict[str, str] | None = None
-    """A Secret named `given` to go with it."""
+    """A Secret named `given` for the cluster."""
     name: str = ""
 
 
@@ -100,7 +100,7 @@ EXPLAINED = {
 
 @pytest.fixture(scope="module")
 def bystander(new_cluster: Callable[..., Cluster], client: Client) -> Iterator[Cluster]:
-    """A good cluster that lives through all of it."""
+    """A valid cluster that must not be affected."""
     made = new_cluster(example("bystander", instances=1, poolers=1))
     made.apply()
     made.wait_ready()
@@ -113,7 +113,7 @@ def bystander(new_cluster: Callable[..., Cluster], client: Client) -> Iterator[C
 
 @pytest.fixture(scope="module", autouse=True)
 def calm_operator(operator: Operator, bystander: Cluster) -> Iterator[None]:
-    """The operator, which nothing of this makes restart."""
+    """The operator, which must not restart."""
     uid = operator.pod()["metadata"]["uid"]
     yield
     assert operator.pod()["metadata"]["uid"] == uid
@@ -122,7 +122,7 @@ def calm_operator(operator: Operator, bystander: Cluster) -> Iterator[None]:
 
 @dataclass
 class Sent:
-    """What came of sending a case."""
+    """The result of applying a case."""
 
     cluster: Cluster
     at: float
@@ -131,7 +131,7 @@ class Sent:
 
 @pytest.fixture(scope="module")
 def watch(kubectl: Kubectl, operator: Operator) -> Iterator[Watch]:
-    """Everything that the clusters' statuses say, with its time."""
+    """All status updates of the clusters with their times."""
     with Watch(
         kubectl, f"/apis/pgv2.percona.com/v2/namespaces/{kubectl.namespace}/perconapgclusters"
     ) as found:
@@ -140,7 +140,7 @@ def watch(kubectl: Kubectl, operator: Operator) -> Iterator[Watch]:
 
 @pytest.fixture(scope="module")
 def sent(new_cluster: Callable[..., Cluster], bystander: Cluster, watch: Watch) -> dict[str, Sent]:
-    """All cases at once: they take their time side by side."""
+    """Apply all cases at once, so that they run in parallel."""
     found = {}
     for name, case in EXPLAINED.items():
         cluster = new_cluster(small(case.name or name, **case.spec))
@@ -165,7 +165,7 @@ def test_is_refused(kubectl: Kubectl, name: str) -> None:
         kubectl.apply(small(name, **case.spec))
     assert any(word in str(refusal.value) for word in case.words), refusal.value
     assert kubectl.find(KIND, name) is None
-    tell(f"{name}: {str(refusal.value)[-300:]}")
+    emit(f"{name}: {str(refusal.value)[-300:]}")
 
 
 @pytest.mark.parametrize("name", sorted(EXPLAINED))
@@ -173,13 +173,13 @@ def test_is_explained(sent: dict[str, Sent], watch: Watch, name: str) -> None:
     case, one = EXPLAINED[name], sent[name]
     if one.refusal:
         assert any(word in one.refusal for word in case.words), one.refusal
-        tell(f"{name}: refused: {one.refusal[-300:]}")
+        emit(f"{name}: refused: {one.refusal[-300:]}")
         return
     explained(watch, one.cluster, case.words, one.at)
 
 
 def explained(watch: Watch, cluster: Cluster, words: tuple[str, ...], since: float) -> None:
-    """Wait for a condition that names the cause, and tell how many seconds after `since` it was there."""
+    """Wait for a condition that names the cause, and print its delay after `since`."""
 
     def telling(manifest: Manifest) -> Manifest | None:
         found = [condition(manifest, kind) for kind in TOLD]
@@ -209,14 +209,14 @@ def explained(watch: Watch, cluster: Cluster, words: tuple[str, ...], since: flo
     said = telling(event.object)
     assert said is not None
     assert said["reason"]
-    tell(f"{cluster.name}: after {event.at - since:.1f} s: {said['reason']}: {said['message'][:200]}")
+    emit(f"{cluster.name}: after {event.at - since:.1f} s: {said['reason']}: {said['message'][:200]}")
 
 
 @pytest.mark.usefixtures("sent")
 def test_rules_that_lock_everybody_out_keep_the_operator(
     new_cluster: Callable[..., Cluster], client: Client
 ) -> None:
-    """A person may lock out users; the operator, the replicas and the pooler keep their own rules."""
+    """A user can lock out database users; the operator, the replicas and the pooler keep their rules."""
     rules = ["local all all reject", "host all all all reject"]
     manifest = small("locked", patroni={"dynamicConfiguration": {"postgresql": {"pg_hba": rules}}})
     cluster = new_cluster(manifest)
@@ -232,7 +232,7 @@ def test_rules_that_lock_everybody_out_keep_the_operator(
 def test_a_mistake_in_a_living_cluster_harms_nothing(
     bystander: Cluster, watch: Watch, client: Client
 ) -> None:
-    """The mistake is told, the database serves on, and the correction ends it."""
+    """A condition shows the mistake, the database runs on, and the correction clears the condition."""
     before = bystander.restarts()
     bad = {"postgresql": {"parameters": {"work_mem": "plenty"}}}
     since = time.time()

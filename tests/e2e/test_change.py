@@ -1,8 +1,9 @@
-"""Changes of a living cluster: what shall change does, and nothing else is touched."""
+"""Changes of a running cluster: each takes effect, and nothing else changes."""
 
 import base64
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -11,7 +12,7 @@ from tests.support.clients import Client, pooler_host
 from tests.support.clusters import Cluster
 from tests.support.kubectl import Manifest, until
 from tests.support.operators import Operator
-from tests.support.tell import tell
+from tests.support.output import emit
 
 NAME = "cluster1"
 
@@ -23,7 +24,7 @@ def only_pods_that_may(cluster: Cluster, request: pytest.FixtureRequest) -> Iter
     before = cluster.restarts()
     yield
     if request.function is test_instances_grow_and_shrink:
-        return  # what it removes and adds again is another pod of the same name
+        return  # a pod that is removed and added again has the same name and another uid
     after = cluster.restarts()
     common = before.keys() & after.keys()
     assert {k: after[k] for k in common} == {k: before[k] for k in common}
@@ -49,7 +50,7 @@ def test_instances_grow_and_shrink(cluster: Cluster, client: Client) -> None:
     began = time.monotonic()
     scale(cluster, 4)
     four = grown()
-    tell(f"3 to 4 instances: {time.monotonic() - began:.1f} s")
+    emit(f"3 to 4 instances: {time.monotonic() - began:.1f} s")
     assert four > three
     assert len(four) == 4
     added = (four - three).pop()
@@ -59,13 +60,13 @@ def test_instances_grow_and_shrink(cluster: Cluster, client: Client) -> None:
     scale(cluster, 2)
     until("two instances are left", lambda: len(cluster.instances()) == 2, 60, cluster.explain)
     cluster.wait_ready(60)
-    tell(f"4 to 2 instances: {time.monotonic() - began:.1f} s")
+    emit(f"4 to 2 instances: {time.monotonic() - began:.1f} s")
     two = names(cluster.instances())
     assert cluster.primary()["metadata"]["uid"] == primary["metadata"]["uid"], "the primary was touched"
     claims = set(cluster.kubectl.names("persistentvolumeclaims", cluster.selector))
     kept = {name.removesuffix("-0") + "-pgdata" for name in four - two}
     assert kept <= claims, "a removed instance's volume is gone"
-    # Patroni forgets the removed members.
+    # Patroni removes these members from its state.
     until("patronictl shows two members", lambda: len(cluster.patronictl()) == 2, 60, cluster.explain)
 
     scale(cluster, 3)
@@ -78,12 +79,13 @@ def test_instances_grow_and_shrink(cluster: Cluster, client: Client) -> None:
 
 
 def test_pgbouncer_grows_and_shrinks(cluster: Cluster) -> None:
-    for replicas in (4, 1, 3):
-        cluster.change(lambda spec, n=replicas: spec["proxy"]["pgBouncer"].update(replicas=n))
-        until(
-            f"{replicas} pgBouncer pods", lambda n=replicas: len(cluster.poolers()) == n, 60, cluster.explain
-        )
+    def scale(replicas: int) -> None:
+        cluster.change(lambda spec: spec["proxy"]["pgBouncer"].update(replicas=replicas))
+        until(f"{replicas} pgBouncer pods", lambda: len(cluster.poolers()) == replicas, 60, cluster.explain)
         cluster.wait_ready(60)
+
+    for replicas in (4, 1, 3):
+        scale(replicas)
         assert cluster.cr()["status"]["pgbouncer"] == {"size": replicas, "ready": replicas}
 
 
@@ -97,7 +99,7 @@ def test_a_password_in_the_secret_takes_effect(cluster: Cluster, client: Client)
         for where, host in (("direct", "host"), ("pgBouncer", "pgbouncer-host")):
             uri = f"host={old[host]} port=5432 dbname={NAME} user={NAME} password='{password}'"
             seconds = client.first_login(uri, 60) - began
-            tell(f"new password works ({where}): {seconds:.1f} s after the change")
+            emit(f"new password works ({where}): {seconds:.1f} s after the change")
     new = cluster.credentials()
     assert new["verifier"] != old["verifier"]
     assert client.sql(new["uri"], "SELECT 1") == client.sql(new["pgbouncer-uri"], "SELECT 1") == "1"
@@ -135,14 +137,14 @@ def add_rhino(cluster: Cluster) -> None:
 
 
 def test_drift_is_repaired(cluster: Cluster, client: Client, operator: Operator) -> None:
-    """The slow resync is ten minutes; a new operator looks into the database at once."""
+    """The periodic resync takes ten minutes; a new operator checks the database at once."""
     add_rhino(cluster)
     uri = cluster.credentials("rhino")["uri"]
     cluster.psql(
         "ALTER ROLE rhino NOLOGIN PASSWORD 'x' NOCREATEDB; REVOKE ALL ON DATABASE zoo FROM rhino, public"
     )
     cluster.psql("DROP SCHEMA IF EXISTS rhino CASCADE", database="zoo")
-    cluster.psql("DROP SCHEMA pgbouncer CASCADE", database="zoo")
+    cluster.psql("DROP SCHEMA pgbouncer CASCADE")
     client.refused(uri)
     operator.restart()
     until("rhino is let in again", lambda: client.sql(uri, "SELECT 1") == "1", 60, cluster.explain)
@@ -153,6 +155,41 @@ def test_drift_is_repaired(cluster: Cluster, client: Client, operator: Operator)
     assert cluster.psql(facts) == "t|t"
     assert cluster.psql("SELECT count(*) FROM pg_namespace WHERE nspname = 'rhino'", database="zoo") == "1"
     assert client.sql(cluster.credentials("rhino")["pgbouncer-uri"], "SELECT 1") == "1"
+
+
+def test_alter_system_is_noticed_at_once(cluster: Cluster) -> None:
+    """What is the operator's is taken back; a server that became read-only is not ready, and says why."""
+    secret = "/etc/patroni/~postgres-operator/pooler-password"
+    ask = f'read -r host port <{naming.SCRIPTS_PATH}/pooler; export PGPASSWORD=$(<"{secret}"); '
+    ask += 'psql -qAtw -h "$host" -p "$port" -U _crunchypgbouncer -c "SELECT 1" postgres'
+    until(
+        "the pod can ask the pooler",
+        lambda: cluster.exec(cluster.primary_name(), "bash", "-c", ask).strip() == "1",
+        120,  # until the kubelet has updated the ConfigMap
+        cluster.explain,
+    )
+    command = cluster.psql("SHOW archive_command")
+    began = time.monotonic()
+    cluster.psql(
+        "ALTER SYSTEM SET archive_command = '/bin/true'; ALTER SYSTEM SET default_transaction_read_only = on;"
+        "SELECT pg_reload_conf()"
+    )
+    until(
+        "the condition has the cause",
+        lambda: cluster.condition("Ready").get("reason") == "WriteFailing",
+        60,
+        cluster.explain,
+    )
+    emit(f"a write that is refused: in the status after {time.monotonic() - began:.1f} s")
+    assert "cannot execute DELETE in a read-only transaction" in cluster.condition("Ready")["message"]
+    until(
+        "the command is ours again",
+        lambda: cluster.psql("SHOW archive_command") == command,
+        60,
+        cluster.explain,
+    )
+    cluster.psql("ALTER SYSTEM RESET default_transaction_read_only; SELECT pg_reload_conf()")
+    cluster.wait_ready(60)
 
 
 def test_pgbouncer_reloads_its_configuration(cluster: Cluster) -> None:
@@ -171,8 +208,12 @@ def test_pgbouncer_reloads_its_configuration(cluster: Cluster) -> None:
         return values["default_pool_size"] == "33"
 
     for pod in sorted(names(cluster.poolers())):
-        until(f"{pod} has the new setting", lambda p=pod: follows(p), 120, cluster.explain, 1)
-    tell(f"pgBouncer's configuration followed after {time.monotonic() - began:.1f} s")
+        until(f"{pod} has the new setting", partial(follows, pod), 120, cluster.explain, 1)
+    emit(f"pgBouncer's configuration took effect after {time.monotonic() - began:.1f} s")
+
+
+def shows(cluster: Cluster, pod: str, parameter: str, value: str) -> bool:
+    return cluster.psql(f"SHOW {parameter}", pod) == value
 
 
 def test_a_parameter_is_reloaded(cluster: Cluster) -> None:
@@ -182,15 +223,13 @@ def test_a_parameter_is_reloaded(cluster: Cluster) -> None:
     configuration = {"postgresql": {"parameters": {"work_mem": "7MB"}}}
     cluster.change(lambda spec: spec.setdefault("patroni", {}).update(dynamicConfiguration=configuration))
     for pod in pods:
-        until(
-            f"work_mem on {pod}", lambda p=pod: cluster.psql("SHOW work_mem", p) == "7MB", 40, cluster.explain
-        )
-    tell(f"a parameter was in force everywhere after {time.monotonic() - began:.1f} s")
+        until(f"work_mem on {pod}", partial(shows, cluster, pod, "work_mem", "7MB"), 40, cluster.explain)
+    emit(f"a parameter took effect everywhere after {time.monotonic() - began:.1f} s")
     assert {pod: cluster.psql("SELECT pg_postmaster_start_time()", pod) for pod in pods} == started
 
 
 def test_a_parameter_that_needs_a_restart_gets_it(cluster: Cluster) -> None:
-    """PostgreSQL restarts in its container, and who waits for it is named meanwhile."""
+    """PostgreSQL restarts in its container; until then a condition names the pending instances."""
     pods = sorted(names(cluster.instances()))
     began = time.monotonic()
     configuration = {"postgresql": {"parameters": {"max_connections": 107}}}
@@ -205,14 +244,36 @@ def test_a_parameter_that_needs_a_restart_gets_it(cluster: Cluster) -> None:
     for pod in pods:
         until(
             f"max_connections on {pod}",
-            lambda p=pod: cluster.psql("SHOW max_connections", p) == "107",
+            partial(shows, cluster, pod, "max_connections", "107"),
             180,
             cluster.explain,
             1,
         )
     until("nothing waits", lambda: cluster.condition("PendingRestart") == {}, 120, cluster.explain, 1)
     cluster.wait_ready()
-    tell(f"a parameter that needs a restart was in force after {time.monotonic() - began:.1f} s")
+    emit(f"a parameter that needs a restart took effect after {time.monotonic() - began:.1f} s")
+
+
+def test_a_changed_major_version_changes_nothing(cluster: Cluster, client: Client) -> None:
+    """No pod restarts (`only_pods_that_may`), archiving goes on, and one sentence says what to do."""
+    version = cluster.manifest["spec"]["postgresVersion"]
+    uri, config = cluster.credentials()["pgbouncer-uri"], naming.pgbackrest_config(NAME)
+    before = cluster.kubectl.get("configmaps", config)["data"]
+    cluster.change(lambda spec: spec.update(postgresVersion=version - 1))
+
+    def refused() -> bool:
+        return cluster.condition("Degraded").get("reason") == "WrongPostgresVersion"
+
+    until("the condition names the version", refused, 60, cluster.explain)
+    assert f"set the field to {version} again" in cluster.condition("Degraded")["message"]
+    client.sql(uri, "CREATE TABLE meanwhile (n int)")
+    segment = cluster.psql("SELECT pg_walfile_name(pg_switch_wal())")
+    archived = f"SELECT last_archived_wal >= '{segment}' FROM pg_stat_archiver"
+    until("WAL is archived", lambda: cluster.psql(archived) == "t", 60, cluster.explain)
+    assert cluster.kubectl.get("configmaps", config)["data"] == before
+    cluster.change(lambda spec: spec.update(postgresVersion=version))
+    cluster.wait_ready()
+    client.sql(uri, "DROP TABLE meanwhile")
 
 
 def test_certificates_are_issued_again_and_served(cluster: Cluster, client: Client) -> None:
@@ -229,7 +290,7 @@ def test_certificates_are_issued_again_and_served(cluster: Cluster, client: Clie
     cluster.kubectl.patch("secret", pooler, gone)
     until("they are issued again", lambda: cluster.secret(server)["tls.crt"], 30, cluster.explain)
     until("pgBouncer's too", lambda: cluster.secret(pooler)["pgbouncer-frontend.crt"], 30, cluster.explain)
-    tell(f"certificates were issued again after {time.monotonic() - began:.1f} s")
+    emit(f"certificates were reissued after {time.monotonic() - began:.1f} s")
     stored = {
         "PostgreSQL": cluster.secret(server)["tls.crt"],
         "pgBouncer": cluster.secret(pooler)["pgbouncer-frontend.crt"],
@@ -241,8 +302,8 @@ def test_certificates_are_issued_again_and_served(cluster: Cluster, client: Clie
         def served(host: str = host, wanted: str = wanted) -> bool:
             return {client.fingerprint(host) for _ in range(6)} == {wanted}
 
-        until(f"{name} serves the new one everywhere", served, 150, cluster.explain, 2)
-        tell(f"{name} served it after {time.monotonic() - began:.1f} s")
+        until(f"{name} presents the new certificate everywhere", served, 150, cluster.explain, 2)
+        emit(f"{name} presented the certificate after {time.monotonic() - began:.1f} s")
     assert cluster.secret(pooler)["pgbouncer-password"] == password
     cluster.wait_ready(60)
     assert client.sql(cluster.credentials()["pgbouncer-uri"], "SELECT 1") == "1"

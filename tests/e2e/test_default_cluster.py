@@ -1,10 +1,11 @@
-"""The example cluster, from `kubectl apply` to rows on every replica, and all that it promises on the way."""
+"""The example cluster, from `kubectl apply` to rows on every replica, with its objects and guarantees."""
 
 import base64
 import json
 import re
 import time
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -14,7 +15,7 @@ from tests.support.clients import Client
 from tests.support.clusters import Cluster
 from tests.support.kubectl import Kubectl, Manifest, condition, is_ready, until
 from tests.support.operators import Operator
-from tests.support.tell import tell
+from tests.support.output import emit
 
 NAME = "cluster1"
 C, P = labels.CRUNCHY, labels.PERCONA
@@ -29,7 +30,7 @@ ROLE, CLUSTER, INSTANCE, SET = C + "role", C + "cluster", C + "instance", C + "i
 
 @pytest.fixture(scope="module")
 def cluster(new_cluster: Callable[..., Cluster], client: Client, operator: Operator) -> Cluster:
-    """The example cluster; says how long it took."""
+    """The example cluster; prints the time until it is ready."""
     from local import cluster as kubernetes
 
     audit = AuditLog(kubernetes.SERVER.audit_log)
@@ -39,7 +40,7 @@ def cluster(new_cluster: Callable[..., Cluster], client: Client, operator: Opera
     made.wait_ready()
     seconds = time.monotonic() - began
     requests = by_verb(audit.entries(operator.user))
-    tell(f"apply to ready: {seconds:.1f} s; requests of the operator: {requests}")
+    emit(f"apply to ready: {seconds:.1f} s; requests of the operator: {requests}")
     return made
 
 
@@ -48,7 +49,7 @@ def instance_names(cluster: Cluster) -> list[str]:
 
 
 def has(found: Manifest, wanted: dict[str, str]) -> None:
-    """The labels are there."""
+    """The object has these labels."""
     have = found["metadata"].get("labels", {})
     missing = {k: v for k, v in wanted.items() if have.get(k) != v}
     assert not missing, f"{found['kind']} {found['metadata']['name']} lacks {missing}, has {have}"
@@ -122,7 +123,7 @@ def test_secrets(cluster: Cluster, kubectl: Kubectl) -> None:
     }  # fmt: skip
     user = {
         "user", "password", "verifier", "host", "port", "dbname", "uri", "jdbc-uri",
-        "pgbouncer-host", "pgbouncer-port", "pgbouncer-uri", "pgbouncer-jdbc-uri",
+        "pgbouncer-host", "pgbouncer-port", "pgbouncer-uri", "pgbouncer-jdbc-uri", "ca.crt",
     }  # fmt: skip
     wanted = {
         f"{NAME}-cluster-ca-cert": {"root.crt", "root.key"},
@@ -223,6 +224,9 @@ def test_volumes_budgets_and_accounts(cluster: Cluster, kubectl: Kubectl) -> Non
     assert accounts.count(f"{NAME}-instance") == 3
     rules = kubectl.get("role", f"{NAME}-instance")["rules"]
     assert all("*" not in [*r["verbs"], *r["resources"], *r["apiGroups"]] for r in rules)
+    written = {name for r in rules if "patch" in r["verbs"] for name in r["resourceNames"]}
+    endpoints = {f"{NAME}-ha", f"{NAME}-ha-config", f"{NAME}-ha-sync", f"{NAME}-ha-failover"}
+    assert written == endpoints | {pod["metadata"]["name"] for pod in cluster.instances()}
 
 
 def test_status_and_conditions(cluster: Cluster, kubectl: Kubectl) -> None:
@@ -258,7 +262,7 @@ def test_status_and_conditions(cluster: Cluster, kubectl: Kubectl) -> None:
 
 
 def test_nothing_was_made_twice(cluster: Cluster, kubectl: Kubectl) -> None:
-    """Created once with the final template: no second generation, no second revision, no restart."""
+    """Workloads are created once with the final template: one generation, one revision, no restart."""
     for found in kubectl.items("statefulsets", cluster.selector):
         assert (found["metadata"]["generation"], found["status"]["observedGeneration"]) == (1, 1), found[
             "metadata"
@@ -271,8 +275,8 @@ def test_nothing_was_made_twice(cluster: Cluster, kubectl: Kubectl) -> None:
 
 
 def test_pods_are_restricted_and_spread(cluster: Cluster, nodes: list[str]) -> None:
-    """The namespace enforces the restricted standard, so the pods' presence is the admission."""
-    # The first backup runs beside them.
+    """The namespace enforces the restricted standard, so running pods prove compliance."""
+    # The first backup runs at the same time.
     pods = [p for p in cluster.pods() if p["metadata"]["ownerReferences"][0]["kind"] != "Job"]
     assert len(pods) == 7
     for pod in pods:
@@ -290,14 +294,14 @@ def test_rows_through_pgbouncer_are_on_every_replica(cluster: Cluster, client: C
     assert client.sql(uri, "SELECT count(*), sum(n) FROM rows") == "1000|500500"
     replicas = [p["metadata"]["name"] for p in cluster.replicas()]
     assert len(replicas) == 2
-    for replica in replicas:
+
+    def has_the_rows(replica: str) -> bool:
         query = f'SELECT count(*), sum(n), pg_is_in_recovery() FROM "{NAME}".rows'
-        until(
-            f"{replica} has the rows",
-            lambda r=replica, q=query: cluster.psql(q, r, NAME) == "1000|500500|t",
-            10,
-        )
-    # The user owns the schema that was made for it, and the replicas' Service leads to replicas only.
+        return cluster.psql(query, replica, NAME) == "1000|500500|t"
+
+    for replica in replicas:
+        until(f"{replica} has the rows", partial(has_the_rows, replica), 10)
+    # The database user owns its schema, and the replicas' Service routes to replicas only.
     assert client.sql(uri, f"SELECT nspowner::regrole FROM pg_namespace WHERE nspname = '{NAME}'") == NAME
     direct = cluster.credentials()["uri"].replace(f"{NAME}-primary.", f"{NAME}-replicas.")
     assert {client.sql(direct, "SELECT pg_is_in_recovery()") for _ in range(4)} == {"t"}
@@ -333,7 +337,7 @@ def test_wal_is_archived(cluster: Cluster) -> None:
         return int(count) > before and last >= wal
 
     until(f"{wal} is archived", archived, 30, cluster.explain)
-    tell(f"failed pushes so far: {cluster.psql('SELECT failed_count FROM pg_stat_archiver')}")
+    emit(f"failed archive pushes so far: {cluster.psql('SELECT failed_count FROM pg_stat_archiver')}")
     host = f"{NAME}-repo-host-0"
     info = json.loads(
         cluster.kubectl.exec(host, "pgbackrest", "info", "--output=json", container="pgbackrest")
@@ -343,7 +347,7 @@ def test_wal_is_archived(cluster: Cluster) -> None:
 
 
 def test_failed_push_is_not_a_success(cluster: Cluster) -> None:
-    """Weak point 1 of the original: the exit status of archive_command is that of the push."""
+    """A weakness of Percona Operator, absent here: the exit status of archive_command is that of the push."""
     command = cluster.psql("SHOW archive_command")
     assert command not in ("", "true", "(disabled)")
     broken = command.replace("%p", "/nonexistent/000000010000000000000099").replace(
@@ -357,7 +361,7 @@ def test_failed_push_is_not_a_success(cluster: Cluster) -> None:
 
 def test_tls_is_verified_and_required(cluster: Cluster, client: Client) -> None:
     data = cluster.credentials()
-    client.write("/tmp/root.crt", cluster.secret(f"{NAME}-cluster-ca-cert")["root.crt"])
+    client.write("/tmp/root.crt", data["ca.crt"])
     verified = {"PGSSLMODE": "verify-full", "PGSSLROOTCERT": "/tmp/root.crt"}
     for key in ("pgbouncer-uri", "uri"):
         assert client.sql(data[key], "SELECT 1", **verified) == "1", key
@@ -382,7 +386,7 @@ def test_nothing_secret_is_told(cluster: Cluster, kubectl: Kubectl, operator: Op
                 if len(line) > 12 and not line.startswith("-----"):
                     secrets[line] = f"{found['metadata']['name']}: {key}"
     assert len(secrets) > 10
-    told = {
+    shown = {
         "the operator's log": operator.log(5000),
         "events": kubectl.run("get", "events", "--output=json"),
         "the custom resource": json.dumps(cluster.cr()),
@@ -390,14 +394,28 @@ def test_nothing_secret_is_told(cluster: Cluster, kubectl: Kubectl, operator: Op
         "workloads": kubectl.run("get", "statefulsets,deployments,pods", "--output=json"),
     }
     for pod in cluster.pods():
-        told[f"log of {pod['metadata']['name']}"] = kubectl.logs(pod["metadata"]["name"], "--all-containers")
+        shown[f"log of {pod['metadata']['name']}"] = kubectl.logs(pod["metadata"]["name"], "--all-containers")
     leaks = [
         f"{name} tells {where}"
-        for name, text in told.items()
+        for name, text in shown.items()
         for secret, where in secrets.items()
         if secret in text
     ]
     assert not leaks
+
+
+def test_a_database_is_reached_through_pgbouncer_however_it_was_made(
+    cluster: Cluster, client: Client
+) -> None:
+    uri = cluster.credentials()["pgbouncer-uri"].rpartition("/")[0]
+    cluster.psql("CREATE DATABASE plain TEMPLATE template0")
+    try:
+        cluster.psql(
+            f"REVOKE CONNECT ON DATABASE plain FROM PUBLIC; GRANT CONNECT ON DATABASE plain TO {NAME}"
+        )
+        assert client.sql(f"{uri}/plain", "SELECT current_database()") == "plain"
+    finally:
+        cluster.psql("DROP DATABASE plain WITH (FORCE)")
 
 
 def test_pgbouncer_limits_what_its_account_sees(cluster: Cluster) -> None:
@@ -406,8 +424,8 @@ def test_pgbouncer_limits_what_its_account_sees(cluster: Cluster) -> None:
         " WHERE rolname IN ('_crunchypgbouncer', '_crunchyrepl') ORDER BY 1"
     )
     assert roles.splitlines() == ["_crunchypgbouncer|f|t", "_crunchyrepl|f|t"]
-    assert cluster.psql("SELECT count(*) FROM pgbouncer.get_auth('postgres')", database=NAME) == "0"
-    assert cluster.psql(f"SELECT count(*) FROM pgbouncer.get_auth('{NAME}')", database=NAME) == "1"
+    assert cluster.psql("SELECT count(*) FROM pgbouncer.get_auth('postgres')") == "0"
+    assert cluster.psql(f"SELECT count(*) FROM pgbouncer.get_auth('{NAME}')") == "1"
 
 
 def test_events_tell_changes_of_state_only(cluster: Cluster, kubectl: Kubectl) -> None:

@@ -1,4 +1,4 @@
-"""The end of a cluster, and its return: order, what stays, what a new one finds again."""
+"""Deletion of a cluster and a new cluster of the same name: order, kept objects, reused data."""
 
 import time
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from pgoperator import labels, naming
 from tests.support.clients import Client
 from tests.support.clusters import Cluster, example
 from tests.support.kubectl import Event, Watch, until
-from tests.support.tell import tell
+from tests.support.output import emit
 
 NAME = "phoenix"
 OWNED = "statefulsets,deployments,services,configmaps,poddisruptionbudgets,serviceaccounts,roles,pods"
@@ -26,7 +26,10 @@ def cluster(new_cluster: Callable[..., Cluster], client: Client) -> Cluster:
 def delete(cluster: Cluster) -> float:
     began = time.monotonic()
     cluster.kubectl.delete("perconapgclusters", cluster.name)
-    gone = lambda: cluster.kubectl.find("perconapgclusters", cluster.name) is None  # noqa: E731
+
+    def gone() -> bool:
+        return cluster.kubectl.find("perconapgclusters", cluster.name) is None
+
     until("the custom resource is gone", gone, 90, cluster.explain)
     return time.monotonic() - began
 
@@ -43,7 +46,7 @@ def test_a_life_and_the_next(cluster: Cluster, client: Client) -> None:
 
     with Watch(kubectl, f"/api/v1/namespaces/{kubectl.namespace}/pods") as watch:
         until("the watch shows the pods", lambda: len(watch.events) >= 5, 20)
-        tell(f"deleted after {delete(cluster):.1f} s")
+        emit(f"deleted after {delete(cluster):.1f} s")
         until("the pods are gone", lambda: not cluster.pods(), 60)
         time.sleep(0.5)
 
@@ -63,7 +66,7 @@ def test_a_life_and_the_next(cluster: Cluster, client: Client) -> None:
         end = gone(replica)
         assert end is not None
         assert end <= last, (
-            f"the primary was told to stop {end - last:.1f} s before replica {replica} had gone"
+            f"the primary was asked to stop {end - last:.1f} s before replica {replica} had gone"
         )
 
     until("what it owned is gone", lambda: not kubectl.items(OWNED, cluster.selector), 60)
@@ -71,10 +74,10 @@ def test_a_life_and_the_next(cluster: Cluster, client: Client) -> None:
     assert endpoints == [], "Patroni's Endpoints would mislead the next cluster of this name"
     assert kubectl.names("persistentvolumeclaims", cluster.selector) == claims
     left = {s["metadata"]["name"]: s["data"] for s in kubectl.items("secrets", cluster.selector)}
-    # The CA goes with the cluster in the original too; everything else stays as it was.
+    # Percona Operator also deletes the CA with the cluster; everything else stays as it was.
     assert {k: v for k, v in left.items() if k != ca} == {k: v for k, v in secrets.items() if k != ca}
 
-    # The same name finds its data and its passwords again.
+    # A cluster of the same name gets the kept data and passwords.
     cluster.apply()
     cluster.wait_ready()
     assert cluster.credentials()["password"] == data["password"]
@@ -87,13 +90,13 @@ def test_a_life_and_the_next(cluster: Cluster, client: Client) -> None:
     client.sql(data["pgbouncer-uri"], "INSERT INTO kept VALUES (301)")
     until("WAL is archived again", lambda: _archives(cluster), 60, cluster.explain, 1)
 
-    # With the finalizers nothing is left, and nobody makes it again.
+    # With the finalizers no object is left, and none is created again.
     kubectl.patch(
         "perconapgclusters",
         NAME,
         {"metadata": {"finalizers": [*cluster.cr()["metadata"]["finalizers"], *_FINALIZERS]}},
     )
-    tell(f"deleted with all it had after {delete(cluster):.1f} s")
+    emit(f"deleted with volumes and Secrets after {delete(cluster):.1f} s")
     until("volumes and Secrets are gone", lambda: _remains(cluster) == [], 30, lambda: str(_remains(cluster)))
     deadline = time.monotonic() + 15
     while time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-"""The commands of the documents, as they stand, on a real cluster.
+"""The commands of the documents, unchanged, on a real cluster.
 
 The marked blocks of a page run in their order, in one shell, with the namespace as the current one. The
 quickstart makes the cluster that the other pages use; the page that deletes it comes last.
@@ -22,9 +22,13 @@ HOW_TOS = (
     "docs/howto/monitor.md",
     "docs/howto/certificates.md",
     "docs/howto/extensions.md",
+    "docs/howto/logical-replication.md",
+    "docs/howto/move-a-database.md",
+    "docs/howto/upgrade.md",
     "docs/howto/pods-and-volumes.md",
     "docs/howto/local-kubernetes.md",
     "docs/howto/connect.md",
+    "docs/howto/pooling.md",
     "docs/howto/users-and-passwords.md",
     "docs/howto/expose.md",
     "docs/howto/change-parameters.md",
@@ -38,13 +42,13 @@ ELSEWHERE = {"docs/howto/helm.md"}
 
 @pytest.fixture(scope="module")
 def config(kubectl: Kubectl, operator: Operator, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A kubeconfig of the reader's own, with the module's namespace as the current one."""
+    """A kubeconfig with the module's namespace as the current one."""
     return reader.prepare(kubectl, tmp_path_factory.mktemp("reader"))
 
 
 @pytest.fixture(scope="module")
 def quickstart(config: Path) -> str:
-    """What the quickstart prints; afterwards its cluster is there."""
+    """The output of the quickstart, which creates its cluster."""
     return reader.run(QUICKSTART, config)
 
 

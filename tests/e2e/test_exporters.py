@@ -1,4 +1,4 @@
-"""The exporters that the documents put beside PostgreSQL and pgBouncer, and what they tell."""
+"""The documented exporter sidecars of PostgreSQL and pgBouncer, and their metrics."""
 
 import urllib.request
 from collections.abc import Callable
@@ -16,7 +16,7 @@ PAGE = "docs/howto/monitor.md"
 
 
 def manifests() -> list[Manifest]:
-    """What the page applies, with our image."""
+    """The manifest of the page, with a local image."""
     [block] = [b for b in documents.blocks(PAGE) if "prometheus-postgres-exporter" in b.text]
     text = block.text.replace("registry.example.com/exporters:1", images.EXPORTERS)
     return list(yaml.safe_load_all(text))
@@ -40,7 +40,7 @@ def cluster(kubectl: Kubectl, new_cluster: Callable[..., Cluster]) -> Cluster:
 
 
 def tells(cluster: Cluster, pod: Manifest, *lines: str) -> None:
-    """Wait until the exporter in a pod has lines that begin like these."""
+    """Wait until an exporter's metrics have lines with these prefixes."""
     [port] = [
         port["containerPort"]
         for container in pod["spec"]["containers"]
@@ -62,7 +62,7 @@ def tells(cluster: Cluster, pod: Manifest, *lines: str) -> None:
     def explain() -> str:
         return answer[-3000:] + cluster.kubectl.logs(name, "--container=exporter", "--tail=20")
 
-    until(f"{name} tells {lines}", has_them, 120, explain)
+    until(f"{name} has metrics {lines}", has_them, 120, explain)
 
 
 def test_what_is_inside_postgresql(cluster: Cluster) -> None:

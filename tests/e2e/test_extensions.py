@@ -1,7 +1,8 @@
-"""Extensions: switched on and off in every database, and what happens when the image lacks one."""
+"""Extensions: enabled and disabled in every database, and missing in the image."""
 
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ ON = {"pgvector", "pg_repack", "pg_cron", "set_user", "pg_stat_monitor"}
 
 @pytest.fixture(scope="module")
 def extended(new_cluster: Callable[..., Cluster]) -> Cluster:
-    """A cluster that asks for extensions from its first start; the image has all but pg_stat_monitor."""
+    """A cluster with extensions from its first start; the image has all but pg_stat_monitor."""
     switches = {name: {"enabled": True} for name in ON}
     users = [{"name": NAME, "databases": [NAME, "second"]}]
     made = new_cluster(small(NAME, extensions=switches, users=users))
@@ -58,7 +59,7 @@ def test_they_are_in_every_database_and_the_missing_one_is_named(extended: Clust
         extended.explain,
     )
     assert all(count == 0 for _, counts in extended.restarts().values() for count in counts.values())
-    # The configuration follows what the image has, so that no restart is ever due for it.
+    # The configuration contains only libraries of the image, so that a missing one causes no restart.
     listed = "SELECT setting FROM pg_file_settings WHERE name = 'shared_preload_libraries'"
     until(
         "the configuration does without it",
@@ -83,7 +84,10 @@ def test_they_work(extended: Cluster) -> None:
 
 def test_what_is_done_is_audited(extended: Cluster) -> None:
     extended.psql("SET pgaudit.log = 'ddl'; CREATE TABLE audited ()", database=NAME)
-    log = lambda: extended.kubectl.logs(extended.primary_name(), "--container=database", "--tail=200")  # noqa: E731
+
+    def log() -> str:
+        return extended.kubectl.logs(extended.primary_name(), "--container=database", "--tail=200")
+
     until("it is in the log", lambda: "AUDIT: SESSION,1,1,DDL,CREATE TABLE" in log(), 60, log)
 
 
@@ -95,26 +99,32 @@ def test_one_becomes_another_user(extended: Cluster) -> None:
 def test_a_change_is_read_by_wal2json(extended: Cluster) -> None:
     extended.psql("SELECT pg_create_logical_replication_slot('changes', 'wal2json')", database=NAME)
     try:
-        extended.psql("CREATE TABLE told AS SELECT 'a change' AS text", database=NAME)
+        extended.psql("CREATE TABLE reported AS SELECT 'a change' AS text", database=NAME)
         read = "SELECT data FROM pg_logical_slot_get_changes('changes', NULL, NULL, 'format-version', '2')"
         found = [json.loads(line) for line in extended.psql(read, database=NAME).splitlines()]
-        columns = [change["columns"] for change in found if change.get("table") == "told"]
+        columns = [change["columns"] for change in found if change.get("table") == "reported"]
         assert columns == [[{"name": "text", "type": "text", "value": "a change"}]]
     finally:
         extended.psql("SELECT pg_drop_replication_slot('changes')", database=NAME)
 
 
 def test_another_one_is_there_after_the_restart_that_it_needs(extended: Cluster) -> None:
+    extended.psql("SELECT pg_create_logical_replication_slot('kept', 'pgoutput')", database=NAME)
     switch(extended, pg_stat_monitor={"enabled": False}, pg_stat_statements={"enabled": True})
+
+    def has_it(database: str) -> bool:
+        return "pg_stat_statements" in installed(extended, database)
+
     for database in ("template1", NAME):
         until(
             f"pg_stat_statements is in {database}",
-            lambda d=database: "pg_stat_statements" in installed(extended, d),
+            partial(has_it, database),
             180,
             extended.explain,
         )
     assert int(extended.psql("SELECT count(*) FROM pg_stat_statements", database=NAME)) > 0
-    until("all is well", says(extended, "AllInstalled"), 60, extended.explain)
+    until("all extensions are installed", says(extended, "AllInstalled"), 60, extended.explain)
+    extended.psql("SELECT pg_drop_replication_slot('kept')", database=NAME)
 
 
 def test_one_switched_off_goes_but_not_what_depends_on_it(extended: Cluster) -> None:
@@ -122,14 +132,23 @@ def test_one_switched_off_goes_but_not_what_depends_on_it(extended: Cluster) -> 
     off = {name: {"enabled": False} for name in ("pgvector", "pg_repack", "pg_cron", "set_user")}
     switch(extended, builtin={"pg_audit": False}, **off)
     gone = [*(d for d in DATABASES if d != "second"), "third"]
+
+    def has_one_left(database: str) -> bool:
+        return installed(extended, database) == {"pg_stat_statements"}
+
     for database in gone:
         until(
             f"only one is left in {database}",
-            lambda d=database: installed(extended, d) == {"pg_stat_statements"},
+            partial(has_one_left, database),
             90,
             extended.explain,
         )
-    until("second keeps it", says(extended, "ExtensionRefused", "second", "items"), 60, extended.explain)
+    until(
+        "the condition names what is kept",
+        says(extended, "ExtensionRefused", "second", "items"),
+        60,
+        extended.explain,
+    )
     assert installed(extended, "second") == {"pg_stat_statements", "vector"}
     until(
         "the libraries are gone",

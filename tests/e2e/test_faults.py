@@ -1,22 +1,24 @@
-"""A primary that dies in every way, and an API server that is away: writes come back by themselves."""
+"""Failures of the primary and of the API server: writes resume without intervention."""
 
 import time
 from collections.abc import Callable
 
 import pytest
 
+from pgoperator import naming
 from tests.support import faults
+from tests.support.busy import SPIN
 from tests.support.clients import Client
 from tests.support.clusters import Cluster
 from tests.support.kubectl import until
 from tests.support.operators import Operator
-from tests.support.tell import tell
+from tests.support.output import emit
 from tests.support.workload import Report, Writer
 
 
 @pytest.fixture(autouse=True)
 def ready_again(cluster: Cluster) -> None:
-    """Every test begins with a whole cluster, whatever happened before it."""
+    """Every test begins with a healthy cluster."""
     cluster.wait_ready(180)
 
 
@@ -29,7 +31,7 @@ HEALTHY = ["running", "streaming", "streaming"]
 
 
 def states(cluster: Cluster) -> list[str]:
-    """What each member last told Patroni's store, which it does every ten seconds."""
+    """The last state of each member in Patroni's store, which members update every ten seconds."""
     return sorted(m["State"] for m in cluster.patronictl())
 
 
@@ -37,11 +39,17 @@ def timeline(cluster: Cluster) -> int:
     return int(cluster.psql("SELECT timeline_id FROM pg_control_checkpoint()"))
 
 
+def transitions(cluster: Cluster) -> str:
+    """How often the leader lock has changed its holder."""
+    lock = cluster.kubectl.get("endpoints", naming.patroni_scope(cluster.name))
+    return str(lock["metadata"]["annotations"].get("transitions"))
+
+
 def finish(writer: Writer, what: str, since: float) -> Report:
     report = writer.report()
-    tell(f"{report.describe(what, since)}")
+    emit(f"{report.describe(what, since)}")
     if report.lost:
-        tell(f"lost: {report.lost[:20]}")
+        emit(f"lost: {report.lost[:20]}")
     return report
 
 
@@ -61,6 +69,25 @@ def test_primary_dies(cluster: Cluster, client: Client, strike: Callable[[Cluste
     until("all replicas stream", lambda: states(cluster) == HEALTHY, 40, cluster.explain)
 
 
+def test_a_session_that_outlives_its_server_commits_nothing_beside_the_next_one(cluster: Cluster) -> None:
+    """A busy backend does not notice that the postmaster was killed, and goes on for minutes."""
+    primary, before = cluster.primary_name(), transitions(cluster)
+    cluster.psql("DROP TABLE IF EXISTS committed")
+    cluster.psql(SPIN)
+    call = "setsid psql -Xqc 'CALL spin()' postgres >/dev/null 2>&1 &"
+    cluster.exec(primary, "bash", "-c", call)
+    until("the session commits", lambda: cluster.psql("SELECT count(*) > 100 FROM committed") == "t", 30)
+    began = time.monotonic()
+    faults.kill_postmaster(cluster)
+    new = "SELECT pg_postmaster_start_time() > (SELECT max(at) FROM committed)"
+    serves = "SELECT NOT pg_is_in_recovery()"
+    until("it serves again", lambda: cluster.psql(serves, primary) == "t", 60, cluster.explain)
+    emit(f"a killed server with a busy session serves again after {time.monotonic() - began:.1f} s")
+    assert cluster.psql(new, primary) == "t", "a commit of the former server beside the new one"
+    assert transitions(cluster) == before, "another instance led meanwhile"
+    cluster.psql("DROP TABLE committed")
+
+
 def test_node_of_the_primary_is_cut_off(
     cluster: Cluster, operator: Operator, client_on: Callable[[str], Client], nodes: list[str]
 ) -> None:
@@ -71,16 +98,16 @@ def test_node_of_the_primary_is_cut_off(
             writer.wait_for_writes(since + 5, 150)
             new = cluster.primary_name()
             assert new != old["metadata"]["name"]
-            # A cluster must not promise what it does not have; an operator on that node cannot tell.
+            # The status must not show a ready cluster; an operator on that node cannot update it.
             if operator.node() != old["spec"]["nodeName"]:
                 until(
-                    "the status says that a member is missing",
+                    "the status shows that a member is missing",
                     lambda: not cluster.is_ready(),
                     60,
                     cluster.explain,
                 )
             written = writer.count()
-        # The old primary comes back as a replica, and no write is lost to it.
+        # The old primary returns as a replica, and no write to it is lost.
         cluster.wait_ready(180)
         assert cluster.primary_name() == new
         assert writer.count() > written
@@ -97,7 +124,7 @@ def test_writes_go_on_without_the_api_server(cluster: Cluster, client: Client) -
         until("the API server answers", cluster.cr, 30)
         cluster.wait_ready(60)
         report = finish(writer, "API server stopped for 60 s", stopped)
-    # In each ten seconds of the outage, also long after Patroni's lease of 30 s has run out.
+    # In every ten seconds of the outage, also after Patroni's lease of 30 s has expired.
     for begin in range(0, 60, 10):
         assert report.between(stopped + begin, stopped + begin + 10) > 0, f"no write {begin} s after the stop"
     assert started - stopped >= 60

@@ -1,4 +1,4 @@
-"""With synchronous replication no acknowledged row is ever missing, whatever happens to the primary."""
+"""With synchronous replication no acknowledged row is lost by any failure of the primary."""
 
 import time
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from tests.support import faults
 from tests.support.clients import Client
 from tests.support.clusters import Cluster, example
 from tests.support.kubectl import until
-from tests.support.tell import tell
+from tests.support.output import emit
 from tests.support.workload import Writer
 
 
@@ -25,7 +25,7 @@ def cluster(new_cluster: Callable[..., Cluster], client: Client) -> Cluster:
 
 @pytest.fixture(autouse=True)
 def ready_again(cluster: Cluster) -> None:
-    """Every test begins with a whole cluster of which a replica may take over."""
+    """Every test begins with a healthy cluster and a synchronous replica."""
     cluster.wait_ready(180)
     until("a replica is synchronous", cluster.has_synchronous_replica, 60, cluster.explain)
 
@@ -42,7 +42,7 @@ def test_no_acknowledged_row_is_lost(
         time.sleep(1)
         writer.wait_for_writes(since + 1, 120)
         report = writer.report()
-    tell(f"{report.describe(strike.__name__ + ', synchronous', since)}")
+    emit(f"{report.describe(strike.__name__ + ', synchronous', since)}")
     assert len(report.acknowledged) > 20
     assert report.lost == []
 
@@ -58,5 +58,5 @@ def test_no_row_is_lost_with_a_node(
             writer.wait_for_writes(since + 5, 150)
         cluster.wait_ready(180)
         report = writer.report()
-    tell(f"{report.describe('node cut off, synchronous', since)}")
+    emit(f"{report.describe('node cut off, synchronous', since)}")
     assert report.lost == []

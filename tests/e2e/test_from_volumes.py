@@ -1,4 +1,4 @@
-"""A new cluster from the volumes of a former one: its data and its backups, copied."""
+"""A new cluster from copies of a former cluster's volumes: data and backups."""
 
 from collections.abc import Callable
 
@@ -23,7 +23,10 @@ def test_a_new_cluster_begins_with_the_volumes_of_a_former_one(new_cluster: Call
     manifest["spec"]["dataSource"] = {"volumes": volumes}
     heir = new_cluster(manifest)
     heir.apply()
-    in_use = lambda: heir.condition("Ready").get("reason") == "VolumeInUse"  # noqa: E731
+
+    def in_use() -> bool:
+        return heir.condition("Ready").get("reason") == "VolumeInUse"
+
     until("a volume in use is refused", in_use, 30, heir.explain)
     former.kubectl.delete("perconapgclusters", former.name)
     heir.wait_ready(300)

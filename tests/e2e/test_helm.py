@@ -42,7 +42,7 @@ class Helm:
 
 @pytest.fixture(scope="module")
 def run(kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Helm]:
-    """Helm in the module's namespace; its clusters are deleted while their operator lives."""
+    """Helm in the module's namespace; its clusters are deleted while their operator runs."""
     yield Helm(kubectl, tmp_path_factory.mktemp("helm"))
     empty(kubectl)
 
@@ -52,7 +52,7 @@ def operator_values() -> dict[str, Any]:
 
 
 def database_values(work_mem: str) -> dict[str, Any]:
-    """A small cluster, with the images that the operator has for it."""
+    """Values of a small cluster with the operator's default images."""
     spec = small(DATABASE)["spec"]
     spec["patroni"] = {"dynamicConfiguration": {"postgresql": {"parameters": {"work_mem": work_mem}}}}
     spec["image"] = None
@@ -173,7 +173,10 @@ def test_watching_another_namespace_needs_no_more_here_than_a_lease(
 
         until("it leads", leads, 60, lambda: kubectl.logs("deployment/far-pg-operator"))
         far.apply(small("distant", pause=True))
-        seen = lambda: far.get(KIND, "distant").get("status", {}).get("conditions")  # noqa: E731
+
+        def seen() -> Any:
+            return far.get(KIND, "distant").get("status", {}).get("conditions")
+
         until("it sees a cluster there", seen, 60, lambda: kubectl.logs("deployment/far-pg-operator"))
         empty(far)
         log = kubectl.logs("deployment/far-pg-operator")
@@ -182,7 +185,7 @@ def test_watching_another_namespace_needs_no_more_here_than_a_lease(
 
 
 def test_everywhere(run: Helm, kubectl: Kubectl) -> None:
-    """Its rights only, without a pod: it would meddle with everybody's clusters."""
+    """Only the permissions, without a pod: a cluster-wide operator would act on other tests' clusters."""
     wide = operator_values() | {"watchAllNamespaces": True, "replicaCount": 0}
     run("install", "wide", CHARTS / "pg-operator", **wide)
     account = f"--as=system:serviceaccount:{kubectl.namespace}:wide-pg-operator"
@@ -201,7 +204,10 @@ def test_uninstall_keeps_definitions_volumes_and_secrets(
     claims, passwords = kubectl.names(*kept), cluster.credentials()
     assert claims
     run("uninstall", DATABASE)
-    gone = lambda: not cluster.pods() and not kubectl.find(KIND, DATABASE)  # noqa: E731
+
+    def gone() -> bool:
+        return not cluster.pods() and not kubectl.find(KIND, DATABASE)
+
     until("the cluster is gone", gone, 120, cluster.explain)
     assert kubectl.names(*kept) == claims
     assert cluster.credentials() == passwords

@@ -1,4 +1,4 @@
-"""An operator that is killed at any moment of a creation: the next one ends where the first would have."""
+"""An operator that is killed at any moment of a creation: the next one reaches the same state."""
 
 import difflib
 import json
@@ -13,7 +13,7 @@ from tests.support.clusters import Cluster, example
 from tests.support.kubectl import Kubectl, Manifest, until
 from tests.support.operators import Operator
 
-# What must be equal however often the operator died; random and running things are left out.
+# Objects of these kinds must be equal however often the operator died, except random and volatile fields.
 KINDS = "statefulsets,deployments,services,configmaps,poddisruptionbudgets,serviceaccounts,roles,rolebindings"
 MOMENTS = (0.2, 1.5, 4.0)
 
@@ -23,7 +23,7 @@ def template() -> Manifest:
 
 
 def state(cluster: Cluster) -> dict[str, str]:
-    """Return what the operator made, without what differs from run to run."""
+    """Return the operator's objects without fields that differ between runs."""
     found = {}
     for item in cluster.kubectl.items(KINDS, cluster.selector):
         metadata = item["metadata"]
@@ -46,8 +46,8 @@ def state(cluster: Cluster) -> dict[str, str]:
 
 
 def differences(before: dict[str, str], after: dict[str, str]) -> str:
-    """What differs, as a person would want to read it."""
-    lines = []
+    """Return a readable diff."""
+    lines: list[str] = []
     for name in sorted(before.keys() & after.keys()):
         old, new = (
             one[name].replace(", ", ",\n").replace("\\n", "\n").splitlines() for one in (before, after)
@@ -58,12 +58,12 @@ def differences(before: dict[str, str], after: dict[str, str]) -> str:
 
 @pytest.fixture(scope="module")
 def undisturbed(new_cluster: Callable[..., Cluster]) -> dict[str, str]:
-    """The state after a creation that nobody disturbed."""
+    """The state after an undisturbed creation."""
     return _made(new_cluster(template()), lambda: None)
 
 
 def _made(cluster: Cluster, disturb: Callable[[], None]) -> dict[str, str]:
-    """Create, disturb, wait, look, and remove all of it."""
+    """Create a cluster, disturb it, wait, return its state, and remove it."""
     cluster.manifest["metadata"]["finalizers"] = ["percona.com/delete-pvc", "percona.com/delete-ssl"]
     cluster.apply()
     disturb()
@@ -95,7 +95,7 @@ def test_killed_afterwards(new_cluster: Callable[..., Cluster], operator: Operat
     before, pods, version = state(cluster), cluster.restarts(), cluster.cr()["metadata"]["resourceVersion"]
     operator.kill()
     operator.wait()
-    # It does its work again: a change made now is acted upon.
+    # The operator works again: it acts on a new change.
     cluster.change(lambda spec: spec["proxy"]["pgBouncer"].update(replicas=2))
     cluster.wait_ready(90)
     cluster.change(lambda spec: spec["proxy"]["pgBouncer"].update(replicas=1))
@@ -110,7 +110,7 @@ def test_killed_afterwards(new_cluster: Callable[..., Cluster], operator: Operat
 
 
 def settle(cluster: Cluster) -> None:
-    """Wait for all that a creation does.
+    """Wait until a creation is complete.
 
     From its first backup on, a cluster fills new replicas from it: that changes files of the instances.
     """

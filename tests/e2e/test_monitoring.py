@@ -1,16 +1,17 @@
-"""Prometheus with the shipped configuration, alerts and dashboard, on a cluster that lives and breaks."""
+"""Prometheus with the shipped configuration, alerts and dashboard, on a cluster with failures."""
 
 import json
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from pgoperator import labels, naming
 from tests.support.backups import BACKUPS
 from tests.support.clusters import Cluster, example, small
-from tests.support.kubectl import Kubectl, until
+from tests.support.kubectl import Kubectl, Manifest, until
 from tests.support.namespaces import empty
 from tests.support.operators import ACCOUNT, Operator
 from tests.support.prometheus import MONITORING, Prometheus, kubelets
@@ -27,7 +28,7 @@ QUERIES = [
 
 @pytest.fixture(scope="module")
 def prometheus(kubectl: Kubectl, operator: Operator) -> Iterator[Prometheus]:
-    """Prometheus, running before the cluster is made: it sees the passes that make it."""
+    """Prometheus, started before the cluster, so that it sees the passes that create the cluster."""
     started = Prometheus.start(kubectl, operator)
     yield started
     started.stop()
@@ -35,7 +36,7 @@ def prometheus(kubectl: Kubectl, operator: Operator) -> Iterator[Prometheus]:
 
 @pytest.fixture(scope="module")
 def watched(prometheus: Prometheus, kubectl: Kubectl, operator: Operator) -> Cluster:
-    """A cluster of a primary and a replica that has its first backup, and is scraped."""
+    """A cluster of a primary and a replica with its first backup and scraped metrics."""
     made = Cluster(kubectl, example(instances=2, poolers=1), operator)
     made.apply()
     made.wait_ready(PATIENCE)
@@ -82,7 +83,7 @@ def test_a_query_of_the_dashboard_has_data(expression: str, watched: Cluster, pr
 
 
 def seen(prometheus: Prometheus, alert: str, since: float, **labels: str) -> None:
-    """Wait until an alert has fired after a moment: all of them do while the cluster is being made."""
+    """Wait until an alert has fired after a given time; during a creation every alert fires."""
     until(
         f"{alert} fires",
         lambda: prometheus.has_fired(alert, since, **labels),
@@ -105,7 +106,7 @@ def test_a_replica_that_does_not_stream_is_told(watched: Cluster, prometheus: Pr
         seen(prometheus, "PostgresReplicaNotStreaming", begun, pod=replica)
     finally:
         watched.psql(f'ALTER ROLE "{role}" LOGIN')
-    # Not only that the alert is over: the next test may make a primary of the replica, which must have this.
+    # The alert's end is not enough: the next test may promote the replica, which must have received this.
     until("the replica streams", lambda: prometheus.query(streams), PATIENCE, lambda: explain(prometheus))
     over(prometheus, "PostgresReplicaNotStreaming")
 
@@ -128,10 +129,13 @@ def test_a_cluster_without_a_primary_is_told(watched: Cluster, prometheus: Prome
 def test_an_archive_that_fails_and_a_backup_that_is_late_are_told(
     watched: Cluster, prometheus: Prometheus
 ) -> None:
-    """Late is two periods and ten minutes: the successes are made an hour older than they are."""
+    """A backup is late after two periods and ten minutes: the test moves the successes an hour back."""
     host, archive = f"{watched.name}-repo-host-0", "/pgbackrest/repo1/archive"
     alerts = ("PostgresArchiveFailing", "PostgresBackupOverdue")
-    repo = lambda spec: spec["backups"]["pgbackrest"]["repos"][0]  # noqa: E731
+
+    def repo(spec: Manifest) -> Any:
+        return spec["backups"]["pgbackrest"]["repos"][0]
+
     for alert in alerts:
         over(prometheus, alert)
     begun = time.time()
@@ -157,7 +161,7 @@ def test_an_archive_that_fails_and_a_backup_that_is_late_are_told(
 
 
 def on_schedule(cluster: Cluster) -> list[str]:
-    """The backups that were taken on schedule and succeeded."""
+    """The scheduled backups that succeeded."""
     found = cluster.kubectl.items(BACKUPS, cluster.selector)
     done = [b["metadata"]["name"] for b in found if b.get("status", {}).get("state") == "Succeeded"]
     return [name for name in done if name.startswith(f"{cluster.name}-repo1-full-")]
@@ -169,13 +173,13 @@ def test_a_certificate_that_ends_soon_is_told(watched: Cluster, prometheus: Prom
     where = {"namespace": watched.kubectl.namespace, "cluster": watched.name}
     watched.change(lambda spec: spec.update(tls={"certValidityDuration": "1h"}))
     seen(prometheus, "PostgresCertificateExpires", begun, **where)
-    # Without a duration, those that are there would do.
+    # Without a duration, the existing series would suffice.
     watched.change(lambda spec: spec.update(tls={"certValidityDuration": "8760h"}))
     over(prometheus, "PostgresCertificateExpires")
 
 
 def test_passes_that_fail_are_told(watched: Cluster, prometheus: Prometheus) -> None:
-    """The operator may not write what it finds any more."""
+    """The operator loses the permission to write statuses."""
     over(prometheus, "PostgresOperatorFails")
     begun = time.time()
     kubectl = prometheus.operator.kubectl
@@ -202,7 +206,7 @@ def test_an_operator_that_is_gone_is_told(watched: Cluster, prometheus: Promethe
 
 
 def test_a_volume_that_fills_is_told(kubectl: Kubectl, operator: Operator, prometheus: Prometheus) -> None:
-    """On a volume whose driver tells how full it is."""
+    """On a volume whose driver reports its usage."""
     with small_volume(kubectl) as volume:
         manifest = small("filled")
         manifest["spec"]["instances"][0]["dataVolumeClaimSpec"]["storageClassName"] = volume.name
@@ -213,8 +217,11 @@ def test_a_volume_that_fills_is_told(kubectl: Kubectl, operator: Operator, prome
             "persistentvolumeclaims", f"{filled.selector},{labels.ROLE}={labels.ROLE_PGDATA}"
         )
         of_claim = f'{{namespace="{kubectl.namespace}",persistentvolumeclaim="{claim}"}}'
-        known = lambda: prometheus.query(f"kubelet_volume_stats_available_bytes{of_claim}")  # noqa: E731
-        until("its kubelet tells of it", known, PATIENCE, lambda: explain(prometheus))
+
+        def known() -> Any:
+            return prometheus.query(f"kubelet_volume_stats_available_bytes{of_claim}")
+
+        until("its kubelet reports the volume", known, PATIENCE, lambda: explain(prometheus))
         where = {"namespace": kubectl.namespace, "persistentvolumeclaim": claim}
         for alert, free in (("PostgresVolumeFills", 0.25), ("PostgresVolumeAlmostFull", 0.03)):
             over(prometheus, alert)

@@ -1,4 +1,4 @@
-"""PMM's client beside the database: there is no such image here, so something else keeps its contract."""
+"""PMM's client beside the database, replaced by a stand-in: the image is not available here."""
 
 import json
 from collections.abc import Callable
@@ -21,19 +21,19 @@ FOLDER = Path(pmm_agent.__file__).parent
 
 @pytest.fixture(scope="module")
 def server(client: Client) -> str:
-    """The server's address; what it is told is in the file /tmp/told of the client's pod."""
+    """The server's address; the file /tmp/reported in the client's pod has the requests."""
     pair = pki.new_ca("pmm-server", datetime.now(UTC))
     client.write("/tmp/server.pem", (pair.key + pair.cert).decode())
     client.write("/tmp/server.py", (FOLDER / "pmm_server.py").read_text(encoding="utf-8"))
     client.write("/tmp/token", TOKEN)
     command = f"python3 -u /tmp/server.py {PORT} /tmp/server.pem /tmp/token"
-    client.run("bash", "-c", f"setsid {command} </dev/null >/tmp/told 2>/dev/null &")
+    client.run("bash", "-c", f"setsid {command} </dev/null >/tmp/reported 2>/dev/null &")
     return f"{client.kubectl.get('pod', client.pod)['status']['podIP']}:{PORT}"
 
 
 @pytest.fixture(scope="module")
 def watched(new_cluster: Callable[..., Cluster], server: str) -> Cluster:
-    """A cluster with PMM on; the image of its client does nothing but run."""
+    """A cluster with PMM enabled; the image of the client only sleeps."""
     pmm = {"enabled": True, "image": images.PAUSE, "secret": "pmm", "serverHost": server}
     made = new_cluster(small(NAME, pmm=pmm | {"querySource": "pgstatstatements"}))
     made.apply()
@@ -61,8 +61,11 @@ def says(cluster: Cluster, reason: str) -> None:
 
 
 def restarted(cluster: Cluster, old: Manifest) -> Manifest:
-    """Wait until the operator has replaced the pod, and return the one that serves now."""
-    uid = lambda: cluster.primary()["metadata"]["uid"]  # noqa: E731
+    """Wait until the operator has replaced the pod, and return the new primary's pod."""
+
+    def uid() -> str:
+        return cluster.primary()["metadata"]["uid"]
+
     until("another pod is the primary", lambda: uid() != old["metadata"]["uid"], 180, cluster.explain)
     cluster.wait_ready()
     return cluster.primary()
@@ -94,7 +97,7 @@ def test_the_client_can_do_its_work(watched: Cluster, client: Client) -> None:
             {"name": "AGENT_SOURCE", "value": Path(pmm_agent.__file__).read_text(encoding="utf-8")},
         ],
         "volumeMounts": found["volumeMounts"],
-        # The id of PMM's image.
+        # The user id of PMM's image.
         "securityContext": found["securityContext"] | {"runAsUser": 1002, "runAsGroup": 1002},
     }
     name = pod["metadata"]["name"]
@@ -108,19 +111,20 @@ def test_the_client_can_do_its_work(watched: Cluster, client: Client) -> None:
             return str(error)
 
     until("the prerun script has ended well", lambda: "prerun ended with 0" in log(), 90, log)
-    lines = client.run("cat", "/tmp/told").splitlines()
+    lines = client.run("cat", "/tmp/reported").splitlines()
     assert "REFUSED" not in lines
-    told: list[dict[str, Any]] = [json.loads(line) for line in lines]
-    added = next(one for one in told if one["words"] == ["add", "postgresql"])
+    reported: list[dict[str, Any]] = [json.loads(line) for line in lines]
+    added = next(one for one in reported if one["words"] == ["add", "postgresql"])
     assert added["seen"] == "monitor|t|t"
+    assert watched.psql("SELECT rolsuper FROM pg_roles WHERE rolname = 'monitor'") == "f"
     assert added["mode"] == "0o600"
     node = f"{watched.kubectl.namespace}-{name}"
     assert added["node"] == added["options"]["service-name"] == node
     assert added["options"]["cluster"] == NAME
-    assert [one["words"][:2] for one in told][-1][0] == "annotate"
+    assert [one["words"][:2] for one in reported][-1][0] == "annotate"
     password = watched.credentials("monitor")["password"]
-    assert password not in json.dumps(told)
-    assert TOKEN not in json.dumps(told)
+    assert password not in json.dumps(reported)
+    assert TOKEN not in json.dumps(reported)
     # The role is for this pod alone.
     host = watched.credentials("monitor")["host"]
     refused = client.refused(

@@ -1,6 +1,7 @@
-"""What the user adds to the pods of a cluster is there and works."""
+"""Additions of the user to the pods of a cluster exist and work."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -37,7 +38,7 @@ def helper(name: str, command: str, claim: str = "pods-notes", **fields: Any) ->
 
 
 def beside(claim: str) -> dict[str, Any]:
-    """A sidecar with a volume and a claim, for what is no instance."""
+    """A sidecar with a volume and a claim, for pods that are not instances."""
     command = f"echo kept >/shared/word; cat /shared/word >/{claim}/word; exec sleep 100000"
     return {
         "sidecars": [helper("notes", command, claim)],
@@ -87,7 +88,7 @@ def cluster(kubectl: Kubectl, new_cluster: Callable[..., Cluster]) -> Cluster:
     made = new_cluster(manifest)
     made.apply()
     until(
-        "the error in the SQL is told",
+        "the condition shows the error in the SQL",
         lambda: "not_there" in made.condition("Ready").get("message", ""),
         150,
         made.explain,
@@ -146,7 +147,7 @@ def test_a_changed_config_map_changes_the_template_and_a_missing_one_does_not(cl
 
     before = digest()
     assert before != "None"
-    # With the cluster's label, a change is seen at once.
+    # With the cluster's label, the operator notices a change at once.
     marked = config_map("settings", COLOUR="green")
     marked["metadata"]["labels"] = labels.of_cluster(cluster.name)
     cluster.kubectl.apply(marked)
@@ -187,14 +188,12 @@ def test_a_volume_that_cannot_grow_is_named_and_one_does_not_shrink(cluster: Clu
         spec = {"accessModes": ["ReadWriteOnce"], "resources": requests}
         cluster.change(lambda found: found["instances"][0].update(dataVolumeClaimSpec=spec))
 
+    def has_reason(reason: str) -> bool:
+        return cluster.condition("Ready").get("reason") == reason
+
     for size, reason in (("2Gi", "VolumeRefused"), ("512Mi", "VolumeShrinks")):
         ask(size)
-        until(
-            f"{size} is refused",
-            lambda reason=reason: cluster.condition("Ready").get("reason") == reason,
-            30,
-            cluster.explain,
-        )
+        until(f"{size} is refused", partial(has_reason, reason), 30, cluster.explain)
         assert f"from 1Gi to {size}" in cluster.condition("Ready")["message"]
     ask("1Gi")
     cluster.wait_ready()

@@ -1,4 +1,4 @@
-"""Certificates and accounts of the author's, and a pgBouncer that holds queries back, on one instance."""
+"""Certificates and pgBouncer accounts of the user, and a paused pgBouncer, on one instance."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +15,7 @@ from tests.support.kubectl import Kubectl, KubectlError, Manifest, until
 NAME = "secured"
 SERVER, POOLER, ACCOUNTS = "my-server", "my-pooler", "my-accounts"
 FRONT = (("crt", "tls.crt"), ("key", "tls.key"), ("ca-roots", "ca.crt"))
-# kubelet may take a minute and a half until it has brought a changed file.
+# kubelet may need 90 s until it has updated a mounted file.
 SECONDS = 180
 
 
@@ -61,7 +61,7 @@ def bouncer(spec: Manifest) -> Manifest:
 
 
 def only_pooler(cluster: Cluster) -> Manifest:
-    """The pod of pgBouncer; while one replaces another, there is no such."""
+    """The pod of pgBouncer; fails while a new pod replaces it."""
     found = cluster.poolers()
     assert len(found) == 1, [pod["metadata"]["name"] for pod in found]
     return found[0]
@@ -110,19 +110,34 @@ def test_a_bad_certificate_is_told_and_the_last_good_one_stays(
     host = primary_host(kubectl)
     good, shown = cluster.secret(SERVER), client.fingerprint(host)
 
-    def told(reason: str, *words: str) -> bool:
+    def reported(reason: str, *words: str) -> bool:
         found = cluster.condition("TLSSecretsReady")
         assert found["status"] == "False", found
         return found["reason"] == reason and all(word in found["message"] for word in words)
 
     try:
         put(kubectl, SERVER, good | {"tls.key": authority.tls("other")["tls.key"]})
-        until("it is told", lambda: told("TLSSecretsInvalid", SERVER, "tls.key"), 60, cluster.explain)
+        until(
+            "the condition names it",
+            lambda: reported("TLSSecretsInvalid", SERVER, "tls.key"),
+            60,
+            cluster.explain,
+        )
         assert cluster.condition("Degraded")["status"] == "True"
         put(kubectl, SERVER, authority.tls("elsewhere.example"))
-        until("so is a wrong name", lambda: told("TLSSecretsInvalid", "secured-primary"), 60, cluster.explain)
+        until(
+            "the condition names a wrong name",
+            lambda: reported("TLSSecretsInvalid", "secured-primary"),
+            60,
+            cluster.explain,
+        )
         kubectl.delete("secret", SERVER)
-        until("so is its end", lambda: told("TLSSecretsMissing", "there is no Secret"), 60, cluster.explain)
+        until(
+            "the condition names the missing Secret",
+            lambda: reported("TLSSecretsMissing", "does not exist"),
+            60,
+            cluster.explain,
+        )
         assert client.fingerprint(host) == shown
         assert client.sql(cluster.credentials()["pgbouncer-uri"], "SELECT 1") == "1"
     finally:
@@ -134,7 +149,7 @@ def test_a_bad_certificate_is_told_and_the_last_good_one_stays(
 def test_an_account_of_the_author_s_gets_in_through_the_pooler(
     cluster: Cluster, client: Client, kubectl: Kubectl
 ) -> None:
-    """A superuser: the database hides those from the pooler, so that only the list can let one in."""
+    """A superuser: auth_query does not return superusers, so that only the user list can admit one."""
     cluster.psql("CREATE ROLE chief LOGIN SUPERUSER PASSWORD 'a-secret'")
     uri = f"postgresql://chief:a-secret@{pooler_host(NAME, kubectl.namespace)}/postgres"
     assert client.refused(uri)
@@ -163,7 +178,7 @@ def test_a_paused_pooler_holds_queries_also_after_a_restart(
     assert client.sql(uri, "SELECT 1") == "1"
 
     def is_held() -> bool:
-        """A query without an answer; nothing else may be wrong with it."""
+        """Assert that a query gets no answer, and no other error."""
         query = "read -r uri; timeout 3 psql -XqAtc 'SELECT 1' -d \"$uri\"; echo $?"
         return client.run("bash", "-c", query, stdin=f"{uri}\n").strip() == "124"
 
@@ -216,7 +231,7 @@ def test_rules_of_the_author_decide_who_gets_in(cluster: Cluster, client: Client
         except KubectlError as error:
             return "no encryption" in str(error)
 
-    until("only with TLS, whatever a rule says", is_refused, 60, cluster.explain)
+    until("connections need TLS in spite of the rule", is_refused, 60, cluster.explain)
     assert client.sql(uri, "SELECT 1") == "1"
     other = f"{uri.rpartition('/')[0]}/postgres"
     assert client.sql(other, "SELECT 1") == "1", "a rule against those without TLS spares those with it"
@@ -273,7 +288,7 @@ def test_files_variables_and_containers_of_the_author_s_reach_the_pooler(
 def test_a_new_cluster_replicates_with_certificates_of_two_authorities(
     new_cluster: Callable[..., Cluster], kubectl: Kubectl, authority: Authority
 ) -> None:
-    """The server's is the author's, the replica's is made under another authority of the author's."""
+    """The user provides the server's certificate, and another CA for the replication certificate."""
     root = Authority.new("the root", datetime.now(UTC))
     put(kubectl, "my-root", root.root)
     put(kubectl, "pair-server", authority.tls("pair-primary"))
@@ -302,11 +317,11 @@ def test_a_cluster_of_the_author_s_certificates_only_waits_for_them(
         *(naming.pgbouncer(name), naming.instance_certificates(instance)),
     ]
 
-    def told() -> bool:
+    def reported() -> bool:
         found = waiting.condition("TLSSecretsReady")
         return found.get("reason") == "TLSSecretsMissing" and all(one in found["message"] for one in missing)
 
-    until("it says what it waits for", told, 60, waiting.explain)
+    until("the condition names what it waits for", reported, 60, waiting.explain)
     assert waiting.pods() == []
 
     server = authority.tls(naming.primary(name))

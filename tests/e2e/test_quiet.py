@@ -1,4 +1,4 @@
-"""A cluster that is as it should be costs nothing: no write, no exec, also after the operator restarts."""
+"""An idle cluster costs no writes and no execs, also after the operator restarts."""
 
 import time
 
@@ -8,16 +8,16 @@ from tests.support.backups import first_backup
 from tests.support.clusters import Cluster
 from tests.support.kubectl import until
 from tests.support.operators import Operator
-from tests.support.tell import tell
+from tests.support.output import emit
 
-# The last status and Patroni's first rounds have come in by then.
+# By then the last status and Patroni's first loops have arrived.
 SETTLE_SECONDS = 15
-# Together less than the minute after which PostgreSQL archives what it has written by itself, which is told.
+# In total less than archive_timeout, after which PostgreSQL archives its own writes and the status changes.
 QUIET_SECONDS = 40
 
 
 def settle(cluster: Cluster) -> None:
-    """Wait for the end of what a new cluster does once it is ready: first backup, autovacuum, their WAL."""
+    """Wait until a ready cluster has settled: first backup, autovacuum, and their WAL."""
     first_backup(cluster)
     for database in ("postgres", "template1", cluster.name):
         cluster.psql("VACUUM ANALYZE", database=database)
@@ -29,7 +29,7 @@ def settle(cluster: Cluster) -> None:
 
 
 def noise(audit: AuditLog, operator: Operator) -> tuple[list[str], list[str]]:
-    """Return the writes and the execs of the operator since the log was opened."""
+    """Return the writes and execs of the operator since the log was opened."""
     entries = audit.entries(operator.user)
     writes = [f"{e.what} {e.name}" for e in entries if e.is_write and e.subresource != "exec"]
     return writes, [f"{e.what} {e.name}" for e in entries if e.subresource == "exec"]
@@ -41,7 +41,7 @@ def test_a_ready_cluster_costs_nothing(cluster: Cluster, operator: Operator, aud
     quiet = AuditLog(audit.path)
     time.sleep(QUIET_SECONDS)
     entries = quiet.entries(operator.user)
-    tell(f"in {QUIET_SECONDS} s:\n{by_what(entries)}")
+    emit(f"in {QUIET_SECONDS} s:\n{by_what(entries)}")
     assert entries, "the audit log does not show the operator at all"
     assert noise(quiet, operator) == ([], [])
     reads = [e.what for e in entries if e.verb in ("get", "list") and e.resource != "leases"]
@@ -55,8 +55,8 @@ def test_a_restarted_operator_changes_nothing(cluster: Cluster, operator: Operat
     operator.restart()
     time.sleep(30)
     writes, execs = noise(audit, operator)
-    tell(f"after the restart:\n{by_what(audit.entries(operator.user))}")
-    # The new process looks into the database once: that is how drift is found.
+    emit(f"after the restart:\n{by_what(audit.entries(operator.user))}")
+    # The new process checks the database once, to find drift.
     assert len(execs) <= 1, execs
     assert [w for w in writes if "perconapgclusters/status" not in w and "events" not in w] == []
     assert cluster.restarts() == before

@@ -1,4 +1,4 @@
-"""Restores in place: what is there afterwards."""
+"""Restores in place and their results."""
 
 import base64
 import time
@@ -12,8 +12,8 @@ from tests.support.backups import ask, backed_up, backup
 from tests.support.clients import Client
 from tests.support.clusters import Cluster
 from tests.support.kubectl import until
+from tests.support.output import emit
 from tests.support.restores import Restore, add, cluster_with_rows, count, serves, timeline
-from tests.support.tell import tell
 
 ROWS = 100_000
 
@@ -25,7 +25,7 @@ def cluster(new_cluster: Callable[..., Cluster], client: Client) -> Cluster:
 
 @contextmanager
 def writing(client: Client, uri: str) -> Iterator[None]:
-    """Commit row after row until the body is done; the last may wait in the pooler for another past."""
+    """Commit rows until the body ends; the last may wait in the pooler across the restore."""
     script = (
         "read -r uri; export uri; rm -f /tmp/enough; while [ ! -e /tmp/enough ]; do "
         'psql --no-psqlrc -qd "$uri" -c "INSERT INTO too_late VALUES (0)" || break; done'
@@ -44,7 +44,7 @@ def writing(client: Client, uri: str) -> Iterator[None]:
 def test_exactly_the_rows_committed_until_a_noted_moment(cluster: Cluster, client: Client) -> None:
     uri, begun, former = cluster.credentials()["pgbouncer-uri"], count(cluster, client), timeline(cluster)
     ask(cluster, "meanwhile", "--type=full")
-    # Each batch is a transaction; the half of them is written while the backup runs.
+    # Each batch is a transaction; half of them are written while the backup runs.
     batch = f"INSERT INTO kept SELECT generate_series(1, {ROWS // 100});\n"
     client.sql(uri, batch * 50)
     backed_up(cluster, "meanwhile")
@@ -52,31 +52,42 @@ def test_exactly_the_rows_committed_until_a_noted_moment(cluster: Cluster, clien
     noted = client.sql(uri, "SELECT clock_timestamp() FROM pg_sleep(0.1)")
     client.sql(uri, "SELECT pg_sleep(0.1)")
     client.sql(uri, "CREATE TABLE too_late (n int)")
+    left = client.sql(uri, "SELECT clock_timestamp() FROM pg_sleep(0.1)")
     with writing(client, uri):
         restore = Restore(cluster, "moment", ("--type=time", f'--target="{noted}"')).apply()
         restore.wait_phase("Restoring")
-    # The pooler keeps clients waiting meanwhile.
+    # Until then the pooler keeps clients waiting.
     assert client.sql(uri, "SELECT 1", PGCONNECT_TIMEOUT="90") == "1"
     restore.wait_phase("Replicas")
-    tell(f"writes accepted after {time.monotonic() - restore.began:.1f} s")
+    emit(f"writes accepted after {time.monotonic() - restore.began:.1f} s")
     restore.wait("Succeeded")
     serves(cluster, client, begun + ROWS)
     assert client.sql(uri, "SELECT to_regclass('too_late') IS NULL") == "t"
     assert timeline(cluster) > former
-    left = lambda: cluster.exec(cluster.primary_name(), "ls", "/pgdata")  # noqa: E731
-    until("the former data goes", lambda: "_before_" not in left(), 30)
+
+    def former_data() -> str:
+        return cluster.exec(cluster.primary_name(), "ls", "/pgdata")
+
+    until("the former data goes", lambda: "_before_" not in former_data(), 30)
     restore.wait_backup()
+    # Recovery would follow the new timeline, and end at the first restore's moment.
+    again = Restore(cluster, "again", ("--type=time", f'--target="{left}"')).apply()
+    again.wait("Failed")
+    assert "--target-timeline" in again.status()["error"]
 
 
 def test_the_whole_archive_comes_back_and_passwords_are_those_of_the_secrets(
     cluster: Cluster, client: Client
 ) -> None:
     rows = count(cluster, client)
-    # A password that is newer than the backup, and one in the archive that nobody knows.
+    # A password that is newer than the backup, and an unknown one in the archive.
     secret = f"{cluster.name}-pguser-{cluster.name}"
     password = base64.b64encode(b"brand-new").decode()
     cluster.kubectl.patch("secret", secret, {"data": {"password": password, "verifier": None}})
-    renewed = lambda: "brand-new" in cluster.credentials()["pgbouncer-uri"]  # noqa: E731
+
+    def renewed() -> bool:
+        return "brand-new" in cluster.credentials()["pgbouncer-uri"]
+
     until("the Secret is completed", renewed, 30)
     fresh = cluster.credentials()["pgbouncer-uri"]
     until("the password works", lambda: client.sql(fresh, "SELECT 1") == "1", 60)
@@ -107,5 +118,5 @@ def test_a_position_a_transaction_and_a_restore_point(cluster: Cluster, client: 
     restore = Restore(cluster, f"by-{kind}", (f"--type={kind}", f"--target={target}")).apply()
     restore.wait("Succeeded")
     serves(cluster, client, rows)
-    # The next one begins with the newest backup, which must not end after its target.
+    # The next restore starts from the newest backup, which must not end after the target.
     restore.wait_backup()

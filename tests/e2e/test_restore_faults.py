@@ -1,4 +1,4 @@
-"""Restores that fail or are given up: the cluster is as it was, and the next one may succeed."""
+"""Failed and aborted restores: the cluster is unchanged, and the next restore can succeed."""
 
 from collections.abc import Callable
 
@@ -36,7 +36,7 @@ def test_a_corrupt_backup_and_a_missing_segment_leave_the_cluster_as_it_was(
 
     until("WAL is archived", archived, 60)
 
-    # In the middle of what follows the backup, so that recovery meets a hole.
+    # In the middle of the WAL after the backup, so that recovery meets a gap.
     hole = (
         "cd /pgbackrest/repo1/archive/db/17-*/; mapfile -t f < <(find . -name '0*.gz' -o -name '0*.zst' "
         '-o -name "0*.lz4" | grep -E "/[0-9A-F]{24}-" | sort); echo "${f[-2]}"; mv "${f[-2]}" /tmp/hole; '
@@ -56,6 +56,8 @@ def test_a_corrupt_backup_and_a_missing_segment_leave_the_cluster_as_it_was(
     status = Restore(cluster, "corrupt", (f"--set={label}",)).apply().wait("Failed")
     assert "pgbackrest restore" in status["error"]
     serves(cluster, client, rows)
+    # No backup follows a failed restore: without this one, the next restore begins with the corrupt one.
+    backup(cluster, "sound", "--type=full")
 
 
 @pytest.mark.parametrize("phase", ["Stopping", "Restoring", "Promoting"])
@@ -64,6 +66,7 @@ def test_deletion_half_way_brings_the_cluster_back(cluster: Cluster, client: Cli
     rows = count(cluster, client)
     restore = Restore(cluster, f"dropped-{phase.lower()}").apply()
     restore.wait_phase(phase)
+    assert restore.status().get("state") != "Failed", restore.status()
     restore.delete(120)
     assert cluster.kubectl.find(RESTORES, restore.name) is None
     serves(cluster, client, rows)

@@ -1,4 +1,4 @@
-"""An operator that dies at any step of a restore: the next one goes on from there."""
+"""An operator that dies at any step of a restore: the next one continues from that step."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""A cluster that is paused or left alone while a restore works: the restore ends first."""
+"""A cluster that is paused or set unmanaged during a restore: the restore ends first."""
 
 from collections.abc import Callable, Iterator
 
@@ -19,7 +19,7 @@ def cluster(new_cluster: Callable[..., Cluster], client: Client) -> Cluster:
 
 @pytest.fixture
 def managed(cluster: Cluster) -> Iterator[Cluster]:
-    """The cluster, which is neither paused nor left alone afterwards."""
+    """The cluster, neither paused nor unmanaged afterwards."""
     yield cluster
     cluster.change(lambda spec: spec.update(pause=False, unmanaged=False))
     cluster.wait_ready()
@@ -39,9 +39,12 @@ def test_left_alone_afterwards(
     restore.wait_phase(phase)
     managed.change(lambda spec: spec.update(unmanaged=True))
     restore.wait("Failed" if options else "Succeeded")
-    alone = lambda: managed.condition("Progressing").get("reason") == "Paused"  # noqa: E731
+
+    def alone() -> bool:
+        return managed.condition("Progressing").get("reason") == "Paused"
+
     until("the cluster is left alone", alone, 60, managed.explain)
-    until("the primary serves", lambda: count(managed, client) == rows, 60, managed.explain)
+    until("the primary accepts queries", lambda: count(managed, client) == rows, 60, managed.explain)
 
 
 @pytest.mark.parametrize("options", [(), HOPELESS], ids=["good", "hopeless"])
@@ -52,7 +55,10 @@ def test_paused_afterwards(managed: Cluster, client: Client, options: tuple[str,
     restore.wait_phase("Stopping")
     managed.change(lambda spec: spec.update(pause=True))
     restore.wait("Failed" if options else "Succeeded")
-    stopped = lambda: managed.condition("Progressing").get("reason") == "Paused"  # noqa: E731
+
+    def stopped() -> bool:
+        return managed.condition("Progressing").get("reason") == "Paused"
+
     until("the cluster is paused", stopped, 120, managed.explain)
     assert not managed.instances()
     managed.change(lambda spec: spec.update(pause=False))

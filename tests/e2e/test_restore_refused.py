@@ -1,4 +1,4 @@
-"""Restores that cannot be: refused with the reason within 15 s, and nothing is stopped."""
+"""Invalid restores: refused with the reason within 15 s, without stopping anything."""
 
 import copy
 from collections.abc import Callable
@@ -20,7 +20,7 @@ def cluster(new_cluster: Callable[..., Cluster], client: Client) -> Cluster:
 WRONG = {
     "unknown-set": (("--set=20200101-000000F",), "has no backup 20200101-000000F"),
     "future": (("--type=time", '--target="2099-01-01 00:00:00+00"'), "in the future"),
-    "before-the-first": (("--type=time", '--target="2001-01-01 00:00:00+00"'), "before the end of backup"),
+    "before-the-first": (("--type=time", '--target="2001-01-01 00:00:00+00"'), "not after the end of backup"),
     "no-time": (("--type=time", "--target=tomorrow"), "is not a time"),
     "repo": (("--repo=1",), "spec.repoName"),
     "stanza": (("--stanza=x",), "spec.pgCluster"),
@@ -56,7 +56,10 @@ def test_a_repository_without_credentials(cluster: Cluster, new_cluster: Callabl
     made = new_cluster(manifest)
     made.apply()
     until("the instance runs", lambda: made.pods() and made.primary(), 120, made.explain)
-    condition = lambda: made.condition("PGBackRestRepoHostReady").get("status") == "True"  # noqa: E731
+
+    def condition() -> bool:
+        return made.condition("PGBackRestRepoHostReady").get("status") == "True"
+
     until("the repository host is ready", condition, 120, made.explain)
     before = identities(made)
     said = Restore(made, "without-key", repo="repo2").apply().wait("Failed", 15)["error"]
@@ -71,7 +74,7 @@ def test_one_of_two_at_once(cluster: Cluster, client: Client) -> None:
     one = Restore(cluster, "one", ("--type=immediate", f"--set={label}")).apply()
     one.wait_phase("Checking", "Stopping", "Restoring")
     two = Restore(cluster, "two", ("--type=immediate", f"--set={label}")).apply()
-    assert "is under way" in two.wait("Failed", 15)["error"]
+    assert "is in progress" in two.wait("Failed", 15)["error"]
     one.wait("Succeeded")
     serves(cluster, client, rows)
 

@@ -1,6 +1,7 @@
-"""A restore by the original's annotation."""
+"""A restore by Percona Operator's annotation."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -29,10 +30,13 @@ def test_a_value_of_the_annotation_asks_once(cluster: Cluster, client: Client, o
     restore = Restore(cluster, name)
     restore.wait("Succeeded")
     serves(cluster, client, rows)
-    told = lambda: cluster.cr()["status"]["pgbackrest"]["restore"]  # noqa: E731
-    until("it is told", lambda: told() == {"id": "the 1st", "finished": True}, 30, cluster.explain)
 
-    # Neither a deletion nor another operator takes the rows away again.
+    def shown() -> Any:
+        return cluster.cr()["status"]["pgbackrest"]["restore"]
+
+    until("the status shows it", lambda: shown() == {"id": "the 1st", "finished": True}, 30, cluster.explain)
+
+    # Neither a deletion nor a new operator repeats the restore.
     add(cluster, client, 7)
     before = identities(cluster)
     restore.delete()

@@ -1,4 +1,4 @@
-"""A cluster that changes while a client writes through pgBouncer, which lends connections for a transaction.
+"""Changes of a cluster while a client writes through pgBouncer in transaction mode.
 
 New templates, parameters that need a restart, a switchover on request, a pause: no transaction fails, but for
 those of clients whose sessions hold connections, and each pod restarts once.
@@ -6,6 +6,7 @@ those of clients whose sessions hold connections, and each pod restarts once.
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -13,14 +14,14 @@ from pgoperator import naming
 from tests.support.clients import Client
 from tests.support.clusters import Cluster, example, small
 from tests.support.kubectl import Manifest, until
+from tests.support.output import emit
 from tests.support.switchovers import answered, ask
-from tests.support.tell import tell
 from tests.support.workload import Report, Writer
 
 
 @pytest.fixture(scope="module")
 def cluster(new_cluster: Callable[..., Cluster]) -> Cluster:
-    """Three instances without backups, two poolers in transaction mode."""
+    """A cluster of three instances without backups, with two poolers in transaction mode."""
     manifest = example(poolers=2)
     manifest["spec"]["backups"] = {"enabled": False}
     manifest["spec"]["proxy"]["pgBouncer"]["config"] = {"global": {"pool_mode": "transaction"}}
@@ -42,7 +43,7 @@ def judged(cluster: Cluster, writer: Writer, what: str, began: float) -> Report:
     seconds = time.monotonic() - began
     writer.wait_for_writes(time.monotonic(), 60)
     report = writer.report()
-    tell(f"{what} took {seconds:.1f} s; " + report.describe("meanwhile", began))
+    emit(f"{what} took {seconds:.1f} s; " + report.describe("during the change", began))
     assert report.lost == []
     assert report.failed == [], cluster.explain()
     return report
@@ -80,24 +81,26 @@ def _is_up(pod: Manifest) -> bool:
     return "deletionTimestamp" not in pod["metadata"] and found.get("Ready") == "True"
 
 
+def set_parameter(spec: Manifest, name: str, value: int) -> None:
+    configuration = spec.setdefault("patroni", {}).setdefault("dynamicConfiguration", {})
+    configuration.setdefault("postgresql", {}).setdefault("parameters", {})[name] = value
+
+
 @pytest.mark.parametrize(("name", "value"), [("max_connections", 107), ("max_wal_senders", 8)])
 def test_a_parameter_that_needs_a_restart_takes_effect_without_one_of_a_pod(
     cluster: Cluster, client: Client, name: str, value: int
 ) -> None:
-    """One grows and one shrinks: of both, a replica must have at least what the primary has."""
+    """One value grows, one shrinks: a replica's value must never be lower than the primary's."""
     pods, times = cluster.restarts(), started(cluster)
 
-    def change(spec: Manifest) -> None:
-        configuration = spec.setdefault("patroni", {}).setdefault("dynamicConfiguration", {})
-        configuration.setdefault("postgresql", {}).setdefault("parameters", {})[name] = value
+    def holds(pod: str) -> bool:
+        return cluster.psql(f"SHOW {name}", pod) == str(value)
 
     with Writer(client, cluster, name, 30) as writer:
         began = time.monotonic()
-        cluster.change(change)
+        cluster.change(partial(set_parameter, name=name, value=value))
         for pod in times:
-            shown = f"SHOW {name}"
-            holds = f"{name} holds on {pod}"
-            until(holds, lambda p=pod, q=shown: cluster.psql(q, p) == str(value), 180, cluster.explain, 1)
+            until(f"{name} holds on {pod}", partial(holds, pod), 180, cluster.explain, 1)
         until("nothing waits", lambda: cluster.condition("PendingRestart") == {}, 60, cluster.explain, 1)
         cluster.wait_ready(60)
         judged(cluster, writer, f"a restart for {name}", began)
@@ -117,7 +120,7 @@ def test_a_switchover_on_request(cluster: Cluster, client: Client) -> None:
         judged(cluster, writer, "a switchover on request", began)
     assert cluster.condition("Switchover")["status"] == "True"
     assert started(cluster)[target] == times[target], "the new primary restarted"
-    # The same value asks for nothing more, whatever else changes.
+    # The same value requests nothing, even if other fields change.
     ask(cluster, "first")
     cluster.wait_ready(60)
     assert cluster.primary_name() == target
@@ -142,8 +145,8 @@ def test_a_failover_on_request_goes_to_its_target_once(cluster: Cluster, client:
         assert cluster.primary_name() == target
         cluster.wait_ready(120)
         writer.wait_for_writes(time.monotonic(), 60)
-        # Nobody has clients wait for it: it must also work where the primary does not answer.
-        tell(writer.report().describe("a failover on request", began))
+        # Clients are not held: a failover must also work when the primary does not answer.
+        emit(writer.report().describe("a failover on request", began))
     timeline = [member["TL"] for member in cluster.patronictl() if member["Role"] == "Leader"]
     ask(cluster, "failover", type="Failover", targetInstance=other.removesuffix("-0"))
     cluster.wait_ready(60)
@@ -161,17 +164,17 @@ def test_a_transaction_that_does_not_end_keeps_the_primary(cluster: Cluster, cli
     )
     until("the transaction runs", lambda: cluster.psql(busy) == "1", 30, cluster.explain)
     ask(cluster, "third")
-    until("it is told", lambda: answered(cluster) == "third", 180, cluster.explain)
+    until("the status shows it", lambda: answered(cluster) == "third", 180, cluster.explain)
     found = cluster.condition("Switchover")
     assert (found["status"], found["reason"]) == ("False", "Failed")
-    assert "did not end" in found["message"]
+    assert "did not finish" in found["message"]
     assert cluster.primary_name() == primary
     assert client.sql(uri, "SELECT 1") == "1", "pgBouncer was not resumed"
     cluster.psql(busy.replace("count(*)", "pg_terminate_backend(pid)"))
 
 
 def test_pgbouncer_goes_on_by_itself(cluster: Cluster, client: Client) -> None:
-    """As if the operator had died after it had pgBouncer hold its clients."""
+    """Simulate an operator that died after it had pgBouncer hold its clients."""
     held = ("bash", f"{naming.SCRIPTS_PATH}/pgbouncer-hold.sh", "hold", "5432", "3", "4")
     for pod in cluster.poolers():
         said = cluster.kubectl.exec(str(pod["metadata"]["name"]), *held, container="pgbouncer")
@@ -185,7 +188,7 @@ def test_a_template_that_breaks_stops_at_the_first_replica(cluster: Cluster, cli
     before, primary = uids(cluster), cluster.primary_name()
     cluster.change(lambda spec: spec.update(image="localhost/pgoperator/no-such-image:1"))
     until(
-        "the reason is told",
+        "the condition shows the reason",
         lambda: (
             cluster.condition("Ready").get("reason")
             in ("ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull")
@@ -215,13 +218,13 @@ def test_a_pause_keeps_the_data(cluster: Cluster, client: Client) -> None:
     began = time.monotonic()
     cluster.change(lambda spec: spec.update(pause=True))
     until("it is paused", lambda: cluster.cr()["status"]["state"] == "paused", 120, cluster.explain)
-    tell(f"a pause took {time.monotonic() - began:.1f} s")
+    emit(f"the pause took {time.monotonic() - began:.1f} s")
     assert cluster.pods() == []
     assert {kind: cluster.kubectl.names(kind, cluster.selector) for kind in kept} == kept
     began = time.monotonic()
     cluster.change(lambda spec: spec.update(pause=False))
     cluster.wait_ready(180)
-    tell(f"a resumption took {time.monotonic() - began:.1f} s")
+    emit(f"the resumption took {time.monotonic() - began:.1f} s")
     assert cluster.primary_name() == primary, "the last primary did not come first"
     until("the answer", lambda: client.sql(uri, "SELECT count(*) FROM paused") == "100", 30, cluster.explain)
     claim = cluster.kubectl.get("pvc", naming.instance_volume(primary.removesuffix("-0")))
@@ -229,7 +232,7 @@ def test_a_pause_keeps_the_data(cluster: Cluster, client: Client) -> None:
 
 
 def test_one_instance_with_sessions_changes_too(new_cluster: Callable[..., Cluster], client: Client) -> None:
-    """With session pooling a session that stays open holds nothing up, and an unmanaged cluster stays."""
+    """With session pooling an open session delays no change; an unmanaged cluster does not change."""
     cluster = new_cluster(small("single"))
     cluster.apply()
     cluster.wait_ready(300)
@@ -245,7 +248,12 @@ def test_one_instance_with_sessions_changes_too(new_cluster: Callable[..., Clust
     until("the restart", lambda: cluster.psql("SHOW max_connections", pod) == "107", 180, cluster.explain, 1)
 
     cluster.change(lambda spec: spec.update(unmanaged=True))
-    until("it is told", lambda: cluster.condition("Progressing")["reason"] == "Paused", 30, cluster.explain)
+    until(
+        "the reason is Paused",
+        lambda: cluster.condition("Progressing")["reason"] == "Paused",
+        30,
+        cluster.explain,
+    )
     before = uids(cluster)
     resources = {"requests": {"memory": "96Mi"}}
     cluster.change(lambda spec: spec["instances"][0].update(resources=resources))

@@ -1,4 +1,4 @@
-"""A write-ahead log and a tablespace on volumes of their own: from the start, restored, and on their way."""
+"""WAL and tablespace volumes: from the start, restored, and added later."""
 
 from collections.abc import Callable
 
@@ -37,7 +37,7 @@ def stored(cluster: Cluster) -> str:
 
 
 def renew(cluster: Cluster) -> None:
-    """Delete the pod, which is then made from the present template."""
+    """Delete the pod, which is recreated from the current template."""
     before = cluster.instances()[0]["metadata"]["uid"]
     cluster.kubectl.delete("pod", cluster.instances()[0]["metadata"]["name"])
 

@@ -1,4 +1,4 @@
-"""Backups while the API server is away. It is everybody's: this module runs alone."""
+"""Backups while the API server is down. All tests share the API server, so this module runs alone."""
 
 import time
 from collections.abc import Callable
@@ -10,10 +10,10 @@ from tests.support.backups import BACKUPS, ENDED, first_backup
 from tests.support.clusters import Cluster, example
 from tests.support.faults import api_server_stopped
 from tests.support.kubectl import Manifest, until
-from tests.support.tell import tell
+from tests.support.output import emit
 
 NAME = "unserved"
-# Random bytes, which pgBackRest cannot make small: some seconds of work.
+# Random bytes, which pgBackRest cannot compress: some seconds of work.
 ROWS = (
     "CREATE TABLE big AS SELECT md5(random()::text) || md5(random()::text) AS a FROM generate_series(1, {})"
 )
@@ -26,8 +26,11 @@ def cluster(new_cluster: Callable[..., Cluster]) -> Cluster:
     made.wait_ready()
     first_backup(made)
     made.psql(ROWS.format(2_000_000))
-    # Patroni writes down whom failsafe mode has to ask, and reads it again in the next round.
-    leader = lambda: made.kubectl.get("endpoints", naming.patroni_scope(NAME))["metadata"]["annotations"]  # noqa: E731
+    # Patroni records the members that failsafe mode asks, and reads them again in the next loop.
+
+    def leader() -> dict[str, str]:
+        return made.kubectl.get("endpoints", naming.patroni_scope(NAME))["metadata"]["annotations"]
+
     until("failsafe mode knows the members", lambda: "failsafe" in leader(), 60, made.explain)
     time.sleep(20)
     return made
@@ -39,7 +42,7 @@ def backup(cluster: Cluster, name: str) -> Manifest:
 
 
 def test_a_backup_goes_on_without_the_api_server(cluster: Cluster) -> None:
-    """Its Job works on; the operator, back at the API server, finds what it left, and takes no other one."""
+    """The Job continues; when the API server returns, the operator finds its result and takes no second."""
     spec = {"pgCluster": NAME, "repoName": "repo1", "options": ["--type=full"]}
     manifest = {"apiVersion": "pgv2.percona.com/v2", "kind": "PerconaPGBackup", "metadata": {"name": "long"}}
     cluster.kubectl.apply(manifest | {"spec": spec})
@@ -52,10 +55,13 @@ def test_a_backup_goes_on_without_the_api_server(cluster: Cluster) -> None:
     until("its pod works", works, 60, cluster.explain, 0.05)
     with api_server_stopped():
         time.sleep(30)
-    ended = lambda: backup(cluster, "long")["status"].get("state") in ENDED  # noqa: E731
+
+    def ended() -> bool:
+        return backup(cluster, "long")["status"].get("state") in ENDED
+
     began = time.monotonic()
     until("the backup ends", ended, 120, cluster.explain)
-    tell(f"told {time.monotonic() - began:.1f} s after the API server was back")
+    emit(f"reported {time.monotonic() - began:.1f} s after the API server was back")
     status = backup(cluster, "long")["status"]
     assert status["state"] == "Succeeded", status
     uid = backup(cluster, "long")["metadata"]["uid"]

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from reconcilers import files
+from tests.support import scripts
 
-SCRIPT = Path(files.__file__).parent / "adopt.sh"
+SCRIPT = scripts.folder() / "adopt.sh"
 
 
 class Volumes:
@@ -27,8 +27,9 @@ class Volumes:
         self.new.mkdir()
 
     def run(self, *arguments: str) -> str:
-        """Run it; return what its end is explained with."""
+        """Run the script; return its termination message."""
         own = {"SOURCE": str(self.old), "SOURCE_WAL": str(self.wal), "PGVERSION": "17"}
+        own |= {"NAMESPACE": "team", "NAME": "cluster2", "UID_OF_CLUSTER": "u-2"}
         own |= {"TERMINATION_LOG": str(self.root / "log"), "PATH": os.environ["PATH"]}
         command = ["bash", str(SCRIPT), *arguments]
         done = subprocess.run(command, env=own, capture_output=True, text=True, check=False, timeout=20)
@@ -90,5 +91,7 @@ def test_a_repository_is_copied(volumes: Volumes) -> None:
     (volumes.old / "repo/log").mkdir()
     for _ in range(2):
         assert volumes.run("repository", str(volumes.new), "repo") == ""
-    assert sorted(path.name for path in volumes.new.iterdir()) == ["archive", "backup"]
+    assert sorted(path.name for path in volumes.new.iterdir()) == ["archive", "backup", "owner"]
+    mark = (volumes.new / "owner/db").read_text()
+    assert mark == "namespace=team\nname=cluster2\nuid=u-2\nsystem-identifier=\n"
     assert (volumes.new / "backup/db").is_dir()

@@ -1,17 +1,22 @@
-"""Whether the archive leads on after the primary has changed, and who asks; pgBackRest is played."""
+"""Gaps in the archive after a change of the primary, with a stand-in for pgBackRest."""
 
 import json
+import re
+import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from reconcilers import files
 from tests.files.test_backup_scripts import Archiver, program, run, stanza
+from tests.support.local_server import wait_for
 from tests.unit.postgres.test_pgbackrest_info import FULL, INCR, STANZA
 
 HISTORY = "1\t0/9000000\tno recovery target specified\n\n2\t1/1000098\tno recovery target specified\n"
-# What timeline 3 needs behind a backup that ended in segment 2 of timeline 1. The segment in which a timeline
-# ends is completed by the next.
+# The WAL that timeline 3 needs after a backup that ended in segment 2 of timeline 1. The next timeline
+# completes the segment in which a timeline ends.
 WANTED = [f"0000000100000000{n:08X}" for n in range(3, 9)] + [
     f"0000000200000000{n:08X}" for n in range(9, 256)
 ]
@@ -19,7 +24,7 @@ WANTED.append("000000020000000100000000")
 
 
 class Repository:
-    """What pgBackRest finds in repository 1."""
+    """The archive in repository 1, as pgBackRest reports it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -85,7 +90,6 @@ def test_without_a_change_of_the_timeline_there_is_nothing_to_miss(
 
 
 def test_a_backup_that_does_not_lead_to_the_timeline(repository: Repository) -> None:
-    assert repository.gap("4")[0] == 3, "the archive does not have that timeline"
     after = FULL | {"lsn": {"start": "0/2000028", "stop": "0/9000100"}}
     repository.say(stanza(after | {"archive": FULL["archive"] | {"stop": "000000010000000000000009"}}))
     assert repository.gap()[0] == 3, "it ended after the timeline did"
@@ -101,7 +105,13 @@ def test_what_cannot_be_found_out_is_not_taken_for_whole(repository: Repository,
         assert repository.gap()[0] in (2, 4)
     repository.say(stanza())
     assert repository.gap()[0] == 4
+    failed = {"status": {"code": 99, "message": "[FileOpenError] unable to open: permission denied"}}
+    repository.say(json.dumps([{"name": "db", "backup": []} | failed], separators=(",", ":")))
+    code, said = repository.gap()
+    assert code == 2, "an error while reading is no empty repository"
+    assert "permission denied" in said
     repository.say(stanza(FULL))
+    assert repository.gap("4")[0] == 2, "its history may still be archived"
     (tmp_path / "archive").unlink()
     assert repository.gap()[0] == 2
     (tmp_path / "info").unlink()
@@ -144,7 +154,7 @@ def test_a_gap_is_told_with_the_first_segment_of_a_timeline(repository: Reposito
     gap = {"repo": 1, "wal": WANTED[0], "after": FULL["label"]}
     archiver.push_as_is("pg_wal/000000030000000100000001")
     assert archiver.archived("000000030000000100000001")["gaps"] == [gap]
-    # It was looked at; what a later look would find is not asked for.
+    # The check has run; its result does not change afterwards.
     repository.hold(*WANTED)
     archiver.push_as_is("pg_wal/000000030000000100000002")
     assert archiver.archived("000000030000000100000002")["gaps"] == [gap]
@@ -155,8 +165,84 @@ def test_a_repository_that_does_not_answer_is_looked_at_again(repository: Reposi
     repository.say(json.dumps([STANZA | {"backup": [FULL]}], separators=(",", ":")))
     (tmp_path / "archive").unlink()
     archiver.push_as_is("pg_wal/000000030000000100000001")
-    assert "gaps" not in archiver.archived("000000030000000100000001")
+    found = archiver.archived("000000030000000100000001")
+    assert "gaps" not in found
+    assert found["unknown"] == [1]
     repository.hold(*WANTED[1:])
     archiver.push_as_is("pg_wal/000000030000000100000002")
-    (gap,) = archiver.archived("000000030000000100000002")["gaps"]
-    assert gap["wal"] == WANTED[0]
+    found = archiver.archived("000000030000000100000002")
+    assert [gap["wal"] for gap in found["gaps"]] == [WANTED[0]]
+    assert "unknown" not in found
+
+
+def test_a_backup_on_another_timeline_is_a_gap(repository: Repository, tmp_path: Path) -> None:
+    """After a restore to before it, it does not lead to the present, though no segment is missing."""
+    archiver = Archiver(tmp_path)
+    after = FULL | {"lsn": {"start": "0/2000028", "stop": "0/9000100"}}
+    stop = {"archive": FULL["archive"] | {"stop": "000000010000000000000009"}}
+    repository.say(stanza(after | stop))
+    archiver.push_as_is("pg_wal/000000030000000100000001")
+    gap = {"repo": 1, "wal": "", "after": FULL["label"]}
+    assert archiver.archived("000000030000000100000001")["gaps"] == [gap]
+
+
+def push_all(archiver: Archiver, *names: str) -> dict[str, Any]:
+    for name in names:
+        archiver.push_as_is(f"pg_wal/{name}")
+    return archiver.archived(names[-1])
+
+
+def test_a_segment_that_was_never_pushed_is_a_gap(repository: Repository, tmp_path: Path) -> None:
+    archiver, first = Archiver(tmp_path), "0000000100000000000000FE"
+    whole = (first, "0000000100000000000000FF", "00000001.history", "000000010000000100000000", first)
+    assert "gaps" not in push_all(archiver, *whole, "000000010000000100000001")
+    (gap,) = push_all(archiver, "000000010000000100000004")["gaps"]
+    assert gap["wal"] == "000000010000000100000002"
+    assert re.fullmatch(r"\d{8}-\d{6}", gap["after"])
+    (same,) = push_all(archiver, "000000010000000100000005")["gaps"]
+    assert same == gap, "a backup after it ends the gap"
+    # What another timeline lacks, the search of `archive-gap.sh` finds.
+    assert push_all(archiver, "000000030000000100000009")["gaps"] == [gap]
+
+
+def test_an_interrupted_report_is_repeated(repository: Repository, tmp_path: Path) -> None:
+    archiver = Archiver(tmp_path)
+    push_all(archiver, "000000010000000000000001")
+    wait_for("the end of the round", lambda: not (archiver.state / "reporting").exists())
+    (archiver.state / "reporting").write_text("/pg_wal/000000010000000000000002\n")
+    assert "gaps" not in push_all(archiver, "000000010000000000000003")
+
+
+def test_wal_that_pgbackrest_drops_is_not_archived(repository: Repository, tmp_path: Path) -> None:
+    archiver, pushed = Archiver(tmp_path), "000000010000000000000001"
+    push_all(archiver, pushed)
+    text, name = (tmp_path / "pgbackrest").read_text(), "000000010000000000000002"
+    warning = f"WARN: dropped WAL file '{name}' because archive queue exceeded 32MB"
+    program(tmp_path, "pgbackrest", f'echo "{warning}" >&2')
+    archiver.push_as_is(f"pg_wal/{name}")
+    (told,) = archiver.told(1)
+    assert "archive-push-queue-max" in json.loads(told or "")["cause"]
+    (tmp_path / "pgbackrest").write_text(text)
+    (gap,) = push_all(archiver, "000000010000000000000003")["gaps"]
+    assert gap["wal"] == name
+    assert archiver.told(2)[1] is None, "WAL is archived again"
+
+
+@pytest.mark.skipif(shutil.which("pgbackrest") is None, reason="needs pgbackrest")
+def test_pgbackrest_says_what_it_drops(tmp_path: Path) -> None:
+    """The script relies on the words of the warning, whatever log level the user has chosen."""
+    wal = tmp_path / "data/pg_wal"
+    (wal / "archive_status").mkdir(parents=True)
+    for number in (1, 2, 3):
+        with (wal / f"00000001000000000000000{number}").open("wb") as file:
+            file.truncate(16 << 20)
+        (wal / f"archive_status/00000001000000000000000{number}.ready").touch()
+    (tmp_path / "lock").mkdir()
+    script = files.read("pgbackrest-push.sh")
+    (options,) = re.findall(r"pgbackrest --stanza=db (--log.*) archive-push", script)
+    command = f"""pgbackrest --stanza=db --pg1-path={tmp_path}/data --repo1-path={tmp_path}/repo
+        --lock-path={tmp_path}/lock --log-level-file=off --log-level-console=off
+        --archive-push-queue-max=1MB {options} archive-push {wal}/000000010000000000000001"""
+    done = subprocess.run(command.split(), capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0
+    assert "dropped WAL file" in done.stdout + done.stderr

@@ -1,13 +1,14 @@
-"""What `restore_command` asks the archive for, run for real with a program that stands for pgBackRest."""
+"""The requests of `restore_command` to the archive, run with a stand-in for pgBackRest."""
 
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from reconcilers import files
+from pgoperator.postgres import pgbackrest
+from tests.support import scripts
 
-SCRIPT = Path(files.__file__).parent / "archive-get.sh"
+SCRIPT = scripts.folder() / "archive-get.sh"
 SEGMENT, HISTORY = "000000020000000000000003", "00000002.history"
 
 
@@ -28,9 +29,13 @@ def answer(tmp_path: Path, status: int) -> None:
 
 
 def get(data: Path, name: str) -> int:
-    """PostgreSQL names the file, and where to put it, from its data folder."""
+    """Run the command as PostgreSQL does, from its data folder with a file and its target."""
     top = data.parent
-    mark = {"ARCHIVE_UNREACHABLE": str(top / "mark"), "PATH": f"{top / 'bin'}:/usr/bin:/bin"}
+    mark = {
+        "ARCHIVE_UNREACHABLE": str(top / "mark"),
+        "CONFIGURATION": str(top),
+        "PATH": f"{top / 'bin'}:/usr/bin:/bin",
+    }
     command = ["bash", str(SCRIPT), name, "pg_wal/RECOVERYXLOG"]
     return subprocess.run(command, cwd=data, env=mark, timeout=60, check=False).returncode
 
@@ -46,12 +51,29 @@ def test_what_is_not_here_is_fetched(data: Path) -> None:
     assert asked(data) == [SEGMENT, HISTORY]
 
 
+def test_nothing_is_fetched_from_repositories_that_may_belong_to_another_cluster(data: Path) -> None:
+    config = data.parent / "pgbackrest_instance.conf"
+    text = pgbackrest.instance_conf(
+        repos=[pgbackrest.Repo("repo1", "volume")],
+        repo_host=None,
+        pg_path="/p",
+        pg_port=5432,
+        overrides={},
+        confirmed=False,
+    )
+    config.write_text(text)
+    assert [get(data, name) for name in (SEGMENT, HISTORY)] == [1, 1]
+    assert asked(data) == []
+    config.write_text(text.partition("\n")[2])
+    assert get(data, SEGMENT) == 0
+
+
 def test_a_history_that_is_here_is_not_asked_for(data: Path) -> None:
     (data / "pg_wal" / HISTORY).write_text("1\t0/3000000\tno recovery target specified\n")
     (data / "pg_wal" / SEGMENT).write_text("of an older life, perhaps")
     assert get(data, HISTORY) == 1
     assert asked(data) == []
-    # Whether there is a later timeline only the archive knows, and a segment may be whole there.
+    # Only the archive knows later timelines, and a segment may be complete there.
     assert get(data, "00000003.history") == 0
     assert get(data, SEGMENT) == 0
     assert asked(data) == ["00000003.history", SEGMENT]

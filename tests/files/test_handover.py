@@ -1,4 +1,4 @@
-"""What becomes of WAL that is not archived when the primary changes."""
+"""WAL that is not archived when the primary changes."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def wal(tmp_path: Path) -> Path:
 
 
 def promote(wal: Path, reached: str = "") -> int:
-    """Run the script; `reached`: what the server says of how far it has got."""
+    """Run the script; `reached` is the server's replay position."""
     program(wal.parents[1], "psql", f"echo '{reached}'")
     return run("pre-promote.sh", folder=wal.parents[1], PGDATA=str(wal.parent)).returncode
 
@@ -50,14 +50,14 @@ def test_what_a_standby_has_is_archived_when_it_leads(wal: Path) -> None:
 
 @pytest.mark.parametrize(("reached", "last"), [("0/6000000", 5), ("0/5FFFFF8", 4), ("0/5000028", 4), ("", 4)])
 def test_the_beginning_of_a_segment_is_not_archived_in_its_place(wal: Path, reached: str, last: int) -> None:
-    """PostgreSQL marks what it has of a segment when its upstream ends; the archive may get the whole one."""
+    """PostgreSQL marks a partial segment when its upstream ends; the archive may get the complete segment."""
     archived(wal, *(f"00000001000000000000000{n}" for n in (3, 4, 5)))
     assert promote(wal, reached) == 0
     assert ready(wal) == [f"00000001000000000000000{n}" for n in range(3, last + 1)]
 
 
 def test_what_a_timeline_had_when_it_ended_is_not_archived_as_a_whole(wal: Path) -> None:
-    """It goes on under the next timeline's name; segments of no timeline of ours are left alone."""
+    """The segment continues on the next timeline; segments of unknown timelines are not touched."""
     old = [f"0000000{timeline}00000000000000{n}" for timeline, n in ((1, "FE"), (1, "FF"), (2, "FF"))]
     far = ["000000020000000100000000", "000000030000000100000000", "000000030000000100000001"]
     archived(wal, *old, *far, "00000002.history", "00000003.history", "000000040000000100000002")
@@ -77,7 +77,7 @@ def test_a_promotion_never_fails_for_it(wal: Path) -> None:
 def test_what_a_former_primary_has_left_does_not_hold_it_up(tmp_path: Path) -> None:
     def push(path: str, seconds: str = "30") -> int:
         own = {"ARCHIVE_STATE": str(tmp_path / "state"), "PUSH_SECONDS": seconds, "ARCHIVE_PAUSE": "0.1"}
-        return run("pgbackrest-push.sh", path, folder=tmp_path, **own).returncode
+        return run("pgbackrest-push.sh", path, "h", folder=tmp_path, **own).returncode
 
     def tries() -> int:
         return len((tmp_path / "tries").read_text().splitlines())

@@ -1,16 +1,24 @@
-"""`isready.sh` before a `pg_isready` that answers as it is told."""
+"""`isready.sh` with a scripted `pg_isready`."""
 
 import shutil
 import subprocess
+from pathlib import Path
+from typing import Protocol
 
 import pytest
 
 from reconcilers import files
 
 
+class Starting(Protocol):
+    """Return the status, the output and the number of questions that `pg_isready` was asked."""
+
+    def __call__(self, *words: int, running: bool = True) -> tuple[int, str, int]: ...
+
+
 @pytest.fixture
-def starting(tmp_path):
-    """Run the script before a `pg_isready` whose answers are given, the last one for ever."""
+def starting(tmp_path: Path) -> Starting:
+    """Run the script with a `pg_isready` that gives these answers and repeats the last."""
     answers, asked = tmp_path / "answers", tmp_path / "asked"
     answer = f"""#!/bin/bash
         echo "$*" >>{asked}; number=$(wc -l <{asked})
@@ -44,20 +52,20 @@ def starting(tmp_path):
 
 
 @pytest.mark.parametrize("word", [0, 3])
-def test_a_ready_server_is_told_at_once(starting, word):
+def test_a_ready_server_is_told_at_once(starting: Starting, word: int) -> None:
     assert starting(word) == (word, f"said {word}\n", 1)
 
 
-def test_a_server_that_becomes_ready_is_told_as_soon_as_it_is(starting):
-    """On a machine where one question takes a second, "no" may be the answer; so there are some attempts."""
+def test_a_server_that_becomes_ready_is_told_as_soon_as_it_is(starting: Starting) -> None:
+    """On a slow machine a question may take a second and the answer be "no", so the test tries ten times."""
     assert (0, "said 0\n", 3) in [starting(2, 1, 0) for _ in range(10)]
 
 
 @pytest.mark.parametrize("word", [1, 2])
-def test_a_server_that_does_not_become_ready_is_told_soon(starting, word):
-    status, told, _ = starting(word)
-    assert (status, told) == (word, f"said {word}\n")
+def test_a_server_that_does_not_become_ready_is_told_soon(starting: Starting, word: int) -> None:
+    status, reported, _ = starting(word)
+    assert (status, reported) == (word, f"said {word}\n")
 
 
-def test_without_a_server_the_answer_is_given_at_once(starting):
+def test_without_a_server_the_answer_is_given_at_once(starting: Starting) -> None:
     assert starting(2, 0, running=False) == (2, "said 2\n", 1)

@@ -1,4 +1,4 @@
-"""pgBackRest itself reads what we write for it, also for stores that no test can reach."""
+"""pgBackRest itself parses our configuration, also for stores that no test can reach."""
 
 import base64
 import re
@@ -34,7 +34,7 @@ STORES = {
         },
     ),
 }
-# pgBackRest's statuses for what it cannot read: assertion, format, options.
+# pgBackRest's exit statuses for an unreadable configuration: assertion, format, options.
 UNREADABLE = {25, 27, 29, 30, 31, 32, 33, 34, 36, 37, 38}
 
 
@@ -72,7 +72,7 @@ def test_the_configuration_is_accepted(tmp_path: Path, store: str, side: str) ->
     "words", [("--output=json", "info"), ("repo-get", "archive/db/x"), ("--recurse", "repo-ls", "archive/db")]
 )
 def test_what_the_search_for_gaps_asks_is_accepted(tmp_path: Path, words: tuple[str, ...]) -> None:
-    """With the members' configuration: its timeouts have to fit to those of the command."""
+    """With the members' configuration: its timeouts must fit those of the command."""
     script = files.read("archive-gap.sh")
     (options,) = re.findall(r'pgbackrest --stanza=db "--repo=\$repo" (.*) "\$@"', script)
     volume, path = Repo("repo1", "volume"), {"repo1-path": str(tmp_path)}
@@ -90,3 +90,30 @@ def test_what_the_search_for_gaps_asks_is_accepted(tmp_path: Path, words: tuple[
     ]
     done = subprocess.run(command, env={}, capture_output=True, text=True, check=False)
     assert done.returncode not in UNREADABLE, done.stdout + done.stderr
+
+
+@pytest.mark.skipif(PROGRAM is None, reason="needs pgbackrest")
+def test_the_configuration_cannot_switch_the_checks_of_a_backup_off(tmp_path: Path) -> None:
+    """The words of the script win, and pgBackRest accepts them."""
+    (words,) = re.findall(
+        r'"\$\{options\[@\]\}" (.*) \\\n *(.*) backup$', files.read("pgbackrest-backup.sh"), re.MULTILINE
+    )
+    (tmp_path / "c.conf").write_text(
+        f"[global]\nonline=n\narchive-check=n\nlog-path={tmp_path}\nlock-path={tmp_path}\n"
+        f"repo1-path={tmp_path}\nrepo1-retention-full=2\n[db]\npg1-path={tmp_path}\n"
+    )
+    command = [
+        str(PROGRAM),
+        f"--config={tmp_path}/c.conf",
+        "--stanza=db",
+        "--repo=1",
+        *" ".join(words).split(),
+    ]
+    command += ["--log-level-console=debug", "backup"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    said = done.stdout + done.stderr
+    assert done.returncode not in UNREADABLE, said
+    (begun,) = [line for line in said.splitlines() if "backup command begin" in line]
+    assert " --archive-check " in begun
+    assert " --online " in begun
+    assert "--no-online" not in begun

@@ -3,6 +3,7 @@
 import json
 import os
 import pwd
+import re
 import shutil
 import signal
 import subprocess
@@ -10,31 +11,18 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from reconcilers import files
+from reconcilers.pgrestore import decide_check
+from tests.support import scripts
+from tests.support.local_postgres import binaries, identity
 
-# The text: PostgreSQL's account may not be allowed to enter a clone in a home folder.
-SCRIPT = (Path(files.__file__).parent / "restore.sh").read_text()
+SCRIPT = scripts.folder() / "restore.sh"
 ID = "0f3c"
 MOMENTS = (0.05, 0.2, 0.4, 0.7, 1.0, 1.4)
-
-
-def binaries() -> Path:
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda p: int(p.parts[-3]))
-    if not found or shutil.which("pgbackrest") is None:
-        pytest.fail("these tests need apt-get install postgresql pgbackrest")
-    return found[-1].parent
-
-
-def identity() -> dict[str, object]:
-    """PostgreSQL refuses to run as root."""
-    if os.getuid() != 0:
-        return {}
-    account = pwd.getpwnam("postgres")
-    return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
 
 
 @dataclass
@@ -91,8 +79,8 @@ class Place:
     def begin(self, *options: str, **more: str) -> subprocess.Popen[bytes]:
         """Start the script in a group of its own, so that all of it can be killed at once."""
         with (self.root / "restore.log").open("ab") as log:
-            return subprocess.Popen(  # type: ignore[call-overload,no-any-return]
-                ["bash", "-c", SCRIPT, "restore.sh", *options],
+            return subprocess.Popen(  # type: ignore[call-overload]
+                ["bash", str(SCRIPT), *options],
                 env=self.environment(**more),
                 stdout=log,
                 stderr=log,
@@ -108,7 +96,7 @@ class Place:
         return (self.root / "message").read_text()
 
     def rows(self) -> int:
-        """Start what is in place, with archiving as the cluster has it, and count."""
+        """Start the server that is in place, with the cluster's archiving, and count the rows."""
         self.start()
         try:
             return int(self.sql("SELECT count(*) FROM kept"))
@@ -127,17 +115,18 @@ def template() -> Iterator[Place]:
         (place.root / folder).mkdir()
     (place.root / "pgbackrest.conf").write_text(
         f"[global]\nrepo1-path={place.root}/repo\nspool-path={place.root}/spool\nlog-path={place.root}/logs\n"
-        f"lock-path={place.root}/spool\nstart-fast=y\n"
+        f"lock-path={place.root}/spool\nstart-fast=y\ncompress-type=lz4\n"
         f"[db]\npg1-path={place.data}\npg1-socket-path={place.root}\npg1-user=postgres\n"
     )
     account = pwd.getpwnam("postgres")
     if os.getuid() == 0:
         for path in (place.root, *place.root.rglob("*")):
             os.chown(path, account.pw_uid, account.pw_gid)
-    place.run("initdb", "-D", str(place.data), "-U", "postgres", "--auth=trust", "-E", "UTF8")
+    place.run("initdb", "--no-sync", "-D", str(place.data), "-U", "postgres", "--auth=trust", "-E", "UTF8")
     settings = f"""
 listen_addresses=''
 unix_socket_directories='{place.root}'
+fsync=off
 archive_mode=on
 archive_command='pgbackrest --stanza=db archive-push %p'
 """
@@ -167,7 +156,7 @@ def remove(folder: Path) -> None:
 
 @pytest.fixture
 def place(template: Place) -> Place:
-    """The same place, as it was."""
+    """The same folder in its original state."""
     for name in ("volume", "repo"):
         remove(template.root / name)
         subprocess.run(["cp", "-a", template.root / f"kept-{name}", template.root / name], check=True)
@@ -188,8 +177,142 @@ def test_to_the_end_of_the_archive(place: Place) -> None:
     auto = (place.data / "postgresql.auto.conf").read_text()
     assert "restore_command" not in auto
     assert "recovery_target" not in auto
-    # What the new timeline began with waits for the cluster's own archiving.
+    # The first WAL of the new timeline waits for the cluster's own archiving.
     assert place.run("bash", "-c", f"ls {place.root}/repo/archive/db/*/ -R | grep -c 00000002.history") == "1"
+
+
+def write_unarchived(place: Place, *, killed: bool = False) -> None:
+    """Commit five rows more in two segments that no archiver has pushed when the server ends."""
+    place.start()
+    place.sql("ALTER SYSTEM SET archive_command = 'false'")
+    place.sql("SELECT pg_reload_conf()")
+    place.sql("INSERT INTO kept SELECT generate_series(1, 2)")
+    place.sql("SELECT pg_switch_wal()")
+    place.sql("INSERT INTO kept SELECT generate_series(1, 3)")
+    if killed:
+        place.run("pg_ctl", "-w", "-m", "immediate", "-D", str(place.data), "stop")
+    else:
+        place.stop()
+
+
+def archive_rest(place: Place, *options: str, **more: str) -> None:
+    assert place.restore(*options, **more) == 0, (place.root / "restore.log").read_text()
+    assert place.rows() == 30
+
+
+@pytest.mark.parametrize("options", [(), ("--delta",)])
+@pytest.mark.parametrize("killed", [False, True])
+def test_what_was_not_archived_at_the_stop_is_archived(
+    place: Place, options: tuple[str, ...], killed: bool
+) -> None:
+    write_unarchived(place, killed=killed)
+    archive_rest(place, *options, FORMER_WAL="required")
+
+
+def test_crash_recovery_alone_does_not_end_the_last_segment(place: Place) -> None:
+    """A server that is killed at the end of crash recovery leaves the state of a clean stop."""
+    write_unarchived(place, killed=True)
+    # Neither does a clean stop without archiving, which keeps the segments here.
+    without = ("-c", "archive_mode=off", "-c", "wal_keep_size=1GB")
+    place.run("postgres", "--single", "-D", str(place.data), *without, "postgres")
+    assert "shut down" in place.run("bash", "-c", f"pg_controldata {place.data} | grep cluster.state")
+    archive_rest(place, FORMER_WAL="required")
+
+
+@pytest.mark.parametrize("options", [(), ("--delta",)])
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_killed_while_the_rest_is_archived(place: Place, options: tuple[str, ...], moment: float) -> None:
+    write_unarchived(place, killed=True)
+    first = place.begin(*options, FORMER_WAL="required")
+    time.sleep(moment)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait(10)
+    archive_rest(place, *options, FORMER_WAL="required")
+
+
+def without_pushes(place: Place, count: int = 99) -> str:
+    """A search path with a pgBackRest that refuses so many pushes."""
+    tried = place.root / "tried"
+    tried.unlink(missing_ok=True)
+    return instead(
+        place,
+        f"if [[ $* = *archive-push* ]]; then echo >>{tried}\n"
+        f'if [ "$(wc -l <{tried})" -le {count} ]; then echo "ERROR: [049]: no answer"; exit 49; fi; fi\n'
+        'exec /usr/bin/pgbackrest "$@"',
+    )
+
+
+@pytest.mark.parametrize("options", [(), ("--delta",)])
+def test_the_former_data_stays_if_it_has_more_than_the_archive(
+    place: Place, options: tuple[str, ...]
+) -> None:
+    write_unarchived(place)
+    said = refused(place, *options, FORMER_WAL="required", PUSH_SECONDS="1", PATH=without_pushes(place))
+    assert (
+        "repo1 lacks WAL up to the end of the former data: 2 files of WAL cannot be archived, from " in said
+    )
+    assert "[049]: no answer" in said
+    assert place.rows() == 30
+
+
+def test_a_passing_fault_while_the_rest_is_archived(place: Place) -> None:
+    write_unarchived(place)
+    archive_rest(place, FORMER_WAL="required", PATH=without_pushes(place, 2))
+
+
+def test_another_repository_that_does_not_answer_loses_nothing(place: Place) -> None:
+    """The push fails, but the repository of the restore has the segment; the other still waits for it."""
+    write_unarchived(place)
+    path = instead(
+        place,
+        'if [[ $* = *archive-push* ]]; then /usr/bin/pgbackrest "$@"; echo "ERROR: [104]"; exit 104; fi\n'
+        'exec /usr/bin/pgbackrest "$@"',
+    )
+    archive_rest(place, FORMER_WAL="required", PATH=path)
+    former = place.data.with_name(f"pg_before_{ID}")
+    assert len(list((former / "pg_wal/archive_status").glob("*.ready"))) == 2
+
+
+def test_wal_that_pgbackrest_would_drop_is_archived(place: Place) -> None:
+    write_unarchived(place)
+    config = place.root / "pgbackrest.conf"
+    before = config.read_text()
+    config.write_text(before.replace("[global]\n", "[global]\narchive-push-queue-max=1MB\n"))
+    try:
+        archive_rest(place, FORMER_WAL="required")
+    finally:
+        config.write_text(before)
+
+
+def test_the_loss_of_the_rest_can_be_accepted(place: Place) -> None:
+    write_unarchived(place)
+    how = {"FORMER_WAL": "optional", "PUSH_SECONDS": "1", "PATH": without_pushes(place)}
+    assert place.restore(**how) == 0, (place.root / "restore.log").read_text()
+    assert "WAL may be lost, as accepted: 2 files of WAL" in place.message()
+    # As after a pod that was killed at its very end.
+    assert place.restore(**how) == 0
+    assert place.message().endswith("; WAL may be lost, as accepted\n")
+    assert place.rows() == 25
+
+
+def test_the_data_of_a_replica_is_not_the_end(place: Place) -> None:
+    (place.data / "standby.signal").touch()
+    assert "is that of a replica" in refused(place, FORMER_WAL="required")
+    assert place.restore(FORMER_WAL="optional") == 0
+    assert "WAL may be lost, as accepted: the former data is that of a replica" in place.message()
+
+
+def test_a_volume_without_former_data_is_not_the_end(place: Place) -> None:
+    shutil.rmtree(place.data)
+    assert place.restore(FORMER_WAL="required") == 1
+    assert "the instance has no former data" in place.message()
+    assert place.restore(FORMER_WAL="optional") == 0
+    assert "WAL may be lost, as accepted: the instance has no former data" in place.message()
+
+
+def test_the_rest_of_a_log_on_its_own_volume(place: Place, log: Path) -> None:
+    write_unarchived(place, killed=True)
+    archive_rest(place, FORMER_WAL="required", WAL_DIRECTORY=str(log))
 
 
 def test_to_a_backup(place: Place) -> None:
@@ -240,15 +363,21 @@ def test_told_to_stop(place: Place) -> None:
 
 
 def segments(place: Place) -> list[Path]:
-    return sorted(p for p in (place.root / "repo/archive").rglob("0*-*.gz"))
+    return sorted(p for p in (place.root / "repo/archive").rglob("0*-*.lz4"))
 
 
 def refused(place: Place, *options: str, **more: str) -> str:
-    """It must fail for good, say why, and leave the former data as it is."""
+    """Assert that it fails permanently with a cause and does not change the former data."""
     before = (place.data / "global/pg_control").read_bytes()
     assert place.restore(*options, **more) == 1
     assert place.leftovers() == []
     assert (place.data / "global/pg_control").read_bytes() == before
+    return place.message()
+
+
+def place_refuses(place: Place, *options: str) -> str:
+    """The same, whatever is beside the data."""
+    assert place.restore(*options) == 1
     return place.message()
 
 
@@ -258,6 +387,67 @@ def test_a_segment_that_is_missing(place: Place) -> None:
     said = refused(place, WAL_LAST=last.name[:24])
     assert "a WAL segment is missing in the archive" in said
     assert hole.name[:24] in said
+
+
+def test_the_end_of_an_archive_that_nobody_knows_is_asked_for(place: Place) -> None:
+    """A new cluster from a repository alone: the operator has no host to ask."""
+    *_, hole, last = segments(place)
+    assert place.restore(FIND_END="yes") == 0, (place.root / "restore.log").read_text()
+    assert f"the archive goes on to {last.name[:24]}" in (place.root / "restore.log").read_text()
+    hole.unlink()
+    shutil.rmtree(place.data)
+    assert place.restore(FIND_END="yes") == 1
+    assert "a WAL segment is missing in the archive" in place.message()
+
+
+def test_the_end_is_that_of_the_archive_of_the_backup(place: Place) -> None:
+    """A stanza that was upgraded has an archive for each database system."""
+    path = instead(place, "")
+    wrapper = place.root / "instead/pgbackrest"
+    old = (
+        r's/"archive":\[{"database":{"id":1,"repo-key":1}/"archive":[{"database":{"id":2,"repo-key":1},"id":'
+        r'"99-2","max":"00000005000000FF000000FE","min":"000000010000000000000001"},'
+        r'{"database":{"id":1,"repo-key":1}/'
+    )
+    wrapper.write_text(
+        "#!/bin/bash\n"
+        f"if [[ \" $* \" = *' info '* ]]; then /usr/bin/pgbackrest \"$@\" | sed '{old}'; exit; fi\n"
+        'exec /usr/bin/pgbackrest "$@"\n'
+    )
+    wrapper.chmod(0o755)
+    assert place.restore(FIND_END="yes", PATH=path) == 0, (place.root / "restore.log").read_text()
+
+
+def test_a_repository_that_does_not_answer_is_not_the_end(place: Place) -> None:
+    path = failing(place, "info", 99, "ERROR: [042]: HTTP request failed with 403 (Forbidden)")
+    assert "the end of the archive cannot be read" in refused(place, FIND_END="yes", PATH=path)
+    path = failing(place, "info", 2, "ERROR: [042]: [ProtocolError]")  # the restore's own call counts
+    assert place.restore(FIND_END="yes", PATH=path) == 0, (place.root / "restore.log").read_text()
+    assert len(calls(place, "info")) == 2
+
+
+def test_to_the_latest_restorable_time(place: Place) -> None:
+    """The time of the last commit in the archive: no later one follows, and PostgreSQL waits for it."""
+    place.start()
+    time.sleep(1.1)  # pgBackRest counts whole seconds
+    place.sql("INSERT INTO kept SELECT generate_series(1, 5)")
+    segment = place.sql("SELECT pg_walfile_name(pg_switch_wal())")
+    dump = place.run(
+        "bash", "-c", f"TZ=UTC pg_waldump --rmgr=Transaction {place.data}/pg_wal/{segment}", check=False
+    )
+    place.stop()
+    last = datetime.fromisoformat(re.findall(r"COMMIT (\S+ \S+) UTC", dump)[-1])
+    words, later = (
+        decide_check.arguments(["--type=time", f"--target={last + timedelta(microseconds=more):%FT%T.%fZ}"])
+        for more in (0, 1)
+    )
+    # What is written after that is not archived.
+    for late in segments(place):
+        if late.name[:24] > segment:
+            late.unlink()
+    assert "before configured recovery target was reached" in refused(place, *later)
+    assert place.restore(*words) == 0, (place.root / "restore.log").read_text()
+    assert place.rows() == 30
 
 
 def test_a_target_that_is_never_reached(place: Place) -> None:
@@ -278,17 +468,74 @@ def test_a_segment_that_cannot_be_read_is_not_the_end(place: Place) -> None:
 
 
 def test_a_backup_that_cannot_be_read(place: Place) -> None:
-    for path in (place.root / "repo/backup/db/latest/").rglob("*.gz"):
+    for path in (place.root / "repo/backup/db/latest/").rglob("*.lz4"):
         if "manifest" not in path.name and path.stat().st_size > 4000:
             path.write_bytes(b"garbage")
     assert "pgbackrest restore: " in refused(place)
 
 
+def failing(place: Place, command: str, count: int, error: str, before: str = "") -> str:
+    """A search path with a pgBackRest of which so many calls of a command fail; `before` runs before that."""
+    calls = place.root / "calls"
+    calls.unlink(missing_ok=True)
+    code = int(error.split("[", 1)[1][:3])
+    return instead(
+        place,
+        f'echo "$*" >>{calls}\n'
+        f'if [[ " $* " = *" {command} "* && $(grep -c -- "{command}" {calls}) -le {count} ]]; then\n'
+        f'{before}\necho "{error}" >&2; exit {code}; fi\nexec /usr/bin/pgbackrest "$@"',
+    )
+
+
+def calls(place: Place, command: str) -> list[str]:
+    lines = (place.root / "calls").read_text().splitlines()
+    return [line for line in lines if f" {command} " in f" {line} "]
+
+
+@pytest.mark.parametrize("options", [("--no-delta",), ("--delta",)])
+def test_a_passing_fault_of_the_fetch_costs_nothing_that_was_fetched(
+    place: Place, options: tuple[str, ...]
+) -> None:
+    half = '/usr/bin/pgbackrest "$@"; rm $new/global/pg_control $new/postgresql.conf; touch $new/base/kept'
+    path = failing(place, "restore", 2, "ERROR: [049]: unable to connect", half)
+    assert place.restore(*options, PATH=path) == 0, (place.root / "restore.log").read_text()
+    first, *again = calls(place, "restore")
+    assert ("--delta" in first.split()) is (options == ("--delta",))
+    assert len(again) == 2
+    assert all("--delta" in call.split() and "--no-delta" not in call for call in again)
+    assert place.rows() == 25
+
+
+def test_a_passing_fault_of_recovery_continues_where_it_was(place: Place) -> None:
+    path = failing(place, f"archive-get {segments(place)[-1].name[:24]}", 2, "ERROR: [066]: timeout")
+    assert place.restore(PATH=path) == 0, (place.root / "restore.log").read_text()
+    assert len(calls(place, "restore")) == 1
+    assert "the repository has failed (2 times)" in (place.root / "restore.log").read_text()
+    assert place.rows() == 25
+
+
+@pytest.mark.parametrize("command", ["restore", "archive-get"])
+@pytest.mark.parametrize(
+    ("error", "seconds"),
+    [
+        # No fault of the network.
+        ("ERROR: [029]: FormatError", "600"),
+        # The object store will refuse it again.
+        ("ERROR: [039]: HTTP request failed with 403 (Forbidden)", "600"),
+        # It has lasted too long.
+        ("ERROR: [049]: unable to connect", "1"),
+    ],
+)
+def test_other_faults_are_final(place: Place, command: str, error: str, seconds: str) -> None:
+    refused(place, PATH=failing(place, command, 99, error), RETRY_SECONDS=seconds)
+    assert len(calls(place, command)) == (2 if seconds == "1" else 1)
+
+
 def test_what_cannot_be_removed_at_once_is_removed_a_moment_later(place: Place) -> None:
-    """As when a process of the server that has given up still writes."""
+    """As when a process of the failed server still writes."""
     tool, tried = place.root / "tools/rm", place.root / "tried"
     tool.parent.mkdir()
-    # The third one is that of what has been restored.
+    # The third call removes the restored data.
     tool.write_text(f'#!/bin/bash\necho >>{tried}\n[ "$(wc -l <{tried})" != 3 ] && exec /usr/bin/rm "$@"\n')
     tool.chmod(0o755)
     path = f"{tool.parent}:{place.environment()['PATH']}"
@@ -305,8 +552,156 @@ def test_another_major_version(place: Place) -> None:
 
 
 def test_over_the_former_data(place: Place) -> None:
-    assert place.restore("--delta") == 0, (place.root / "restore.log").read_text()
+    for _ in range(2):
+        assert place.restore("--delta") == 0, (place.root / "restore.log").read_text()
+        assert place.leftovers() == ["pg_unfinished"]
+    assert place.rows() == 25
+    # Not the former data: the instance must not lead with it.
+    assert place.restore("--undo") == 3
+
+
+def instead(place: Place, text: str) -> str:
+    """A search path with a program in the place of pgBackRest; $new is the folder to restore into."""
+    tool = place.root / "instead/pgbackrest"
+    tool.parent.mkdir(exist_ok=True)
+    tool.write_text(f"#!/bin/bash\nnew={place.data}_restore\n{text}\n")
+    tool.chmod(0o755)
+    return f"{tool.parent}:{place.environment()['PATH']}"
+
+
+@pytest.mark.parametrize("own_volume", [False, True])
+def test_over_the_former_data_refused_before_the_first_byte(place: Place, own_volume: bool) -> None:
+    more = {}
+    if own_volume:
+        log = move_log(place, place.root / "wal/pg_wal")
+        more = {"WAL_DIRECTORY": str(log)}
+    try:
+        assert "not valid" in refused(place, "--delta", "--set=20200101-000000F", **more)
+        assert "[031]" in refused(place, "--delta", "--proces-max=4", **more)
+        # Where tablespaces have volumes, nobody has asked for it.
+        place.run("mkdir", "-p", str(place.root / "tablespaces/cold/data"))
+        more["TABLESPACES"] = str(place.root / "tablespaces")
+        assert "not valid" in refused(place, "--set=20200101-000000F", **more)
+        assert place.rows() == 25
+    finally:
+        shutil.rmtree(place.root / "wal", ignore_errors=True)
+        shutil.rmtree(place.root / "tablespaces", ignore_errors=True)
+
+
+def test_over_the_former_data_killed_before_the_first_byte(place: Place) -> None:
+    before = (place.data / "global/pg_control").read_bytes()
+    for _ in range(2):
+        killed = place.begin("--delta", PATH=instead(place, "kill -9 0"))
+        killed.wait(20)
+        assert place.leftovers() == ["pg_restore", "pg_unfinished"]
+    assert place.restore("--undo") == 0
     assert place.leftovers() == []
+    assert (place.data / "global/pg_control").read_bytes() == before
+
+
+@pytest.mark.parametrize("again", [(), ("--delta",)])
+def test_over_the_former_data_failed_after_the_first_byte(place: Place, again: tuple[str, ...]) -> None:
+    """Worth another try; if it is given up, the instance must not start on what is left."""
+    path = instead(place, "rm -f $new/global/pg_control; echo 'ERROR: [042]: no answer'; exit 42")
+    assert place.restore("--delta", PATH=path, RETRY_SECONDS="1") == 2
+    assert "no answer" in place.message()
+    assert "overwritten part of the former data" in place.message()
+    for _ in range(2):
+        assert place.restore("--undo") == 3
+        assert place.leftovers() == ["pg_restore", "pg_unfinished"]
+    # The next restore of the cluster does not need it. Until it succeeds, there is nothing to start from.
+    assert place.restore(*again, "--set=20200101-000000F", RESTORE_ID="next") in (2, 3)
+    assert not place.data.exists()
+    assert place.restore("--undo", RESTORE_ID="next") == 3
+    assert place.restore(*again, RESTORE_ID="third") == 0, (place.root / "restore.log").read_text()
+    assert place.leftovers() == (["pg_unfinished"] if again else [])
+    assert place.rows() == 25
+
+
+def test_over_the_former_data_to_a_target_that_is_never_reached(place: Place) -> None:
+    assert place.restore("--delta", "--type=lsn", "--target=FF/0") == 3
+    assert "recovery ended before configured recovery target was reached" in place.message()
+    assert place.restore("--undo") == 3
+    assert not place.data.exists()
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_over_the_former_data_killed_at_any_moment(place: Place, moment: float) -> None:
+    before = (place.data / "global/pg_control").read_bytes()
+    first = place.begin("--delta")
+    time.sleep(moment)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait(10)
+    undone = place.restore("--undo")
+    assert undone in (0, 3)
+    if undone == 0:
+        assert place.leftovers() == []
+        assert (place.data / "global/pg_control").read_bytes() == before
+    assert place.restore("--delta") == 0, (place.root / "restore.log").read_text()
+    assert place.rows() == 25
+
+
+def test_a_folder_of_no_known_restore_is_kept(place: Place) -> None:
+    """As an older version left it: it may be all that there is of the data."""
+    place.run("cp", "-a", str(place.data), f"{place.data}_restore")
+    assert "not valid" in place_refuses(place, "--set=20200101-000000F")
+    (kept,) = place.data.parent.glob("pg_restore_left_*")
+    assert (kept / "PG_VERSION").exists()
+
+
+def test_to_a_time_as_people_write_it(place: Place) -> None:
+    """In the form that the check hands on: pgBackRest refuses the user's."""
+    place.start()
+    time.sleep(1.1)  # pgBackRest counts whole seconds
+    moment = place.sql(
+        "SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
+    )
+    place.sql("INSERT INTO kept SELECT generate_series(1, 5)")
+    place.sql("SELECT pg_switch_wal()")
+    place.stop()
+    assert "[029]" in place_refuses(place, "--type=time", f"--target={moment}")
+    words = decide_check.arguments(["--type=time", f"--target={moment}"])
+    assert place.restore(*words) == 0, (place.root / "restore.log").read_text()
+    assert place.rows() == 25
+
+
+@pytest.mark.parametrize(("version", "known"), [("12", False), ("14", False), ("15", True), ("18", True)])
+def test_the_server_gets_only_parameters_that_its_version_knows(
+    place: Place, version: str, known: bool
+) -> None:
+    """It does not start with another one."""
+    path = instead(place, f"mkdir -p $new; echo {version} >$new/PG_VERSION")
+    server = place.root / "instead/postgres"
+    server.write_text(f'#!/bin/bash\nprintf "%s\\n" "$@" >{place.root}/parameters\nexit 1\n')
+    server.chmod(0o755)
+    assert place.restore(PATH=path, PGVERSION=version) == 1
+    given = (place.root / "parameters").read_text() + (place.root / "work/postgresql.conf").read_text()
+    assert given.count("archive_library") == (2 if known else 0)
+    assert given.count("archive_command") == 2
+
+
+def test_what_alter_system_left_does_not_count(place: Place) -> None:
+    """A target without a zone is UTC; the container's memory is not the database's."""
+    place.start()
+    place.sql("ALTER SYSTEM SET timezone = 'America/New_York'")
+    place.sql("ALTER SYSTEM SET lc_messages = 'C.UTF-8'")
+    place.sql("ALTER SYSTEM SET shared_buffers = '1GB'")
+    place.run("pgbackrest", "--stanza=db", "--type=full", "backup")
+    label = (place.root / "repo/backup/db/latest").readlink().name
+    moment = place.sql("SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')")
+    place.sql("INSERT INTO kept SELECT generate_series(1, 5)")
+    place.sql("SELECT pg_switch_wal()")
+    place.stop()
+    done = place.restore("--type=time", f"--target={moment}", f"--set={label}")
+    assert done == 0, (place.root / "restore.log").read_text()
+    said = (place.root / "work/log").read_text()
+    assert "redo done at" in said
+    used = (place.root / "work/postgresql.conf").read_text()
+    assert "shared_buffers = 128MB" in used
+    # They are the cluster's own again.
+    auto = place.data / "postgresql.auto.conf"
+    assert "America/New_York" in auto.read_text()
+    auto.write_text("")
     assert place.rows() == 25
 
 
@@ -327,7 +722,7 @@ def move_log(place: Place, folder: Path) -> Path:
 
 @pytest.fixture
 def log(place: Place) -> Iterator[Path]:
-    """The place of a log that has a volume of its own."""
+    """The folder of a WAL volume."""
     yield move_log(place, place.root / "wal/pg_wal")
     shutil.rmtree(place.root / "wal")
 
@@ -381,7 +776,7 @@ def test_tablespaces_are_restored_in_their_places(place: Place) -> None:
 
 
 def test_one_that_stands_still_ends_and_says_so(place: Place) -> None:
-    # In the place of pgBackRest: it waits for ever, as one does whose volume hangs.
+    # Stands for a pgBackRest whose volume hangs: it waits indefinitely.
     silent = place.root / "silent"
     silent.mkdir()
     (silent / "pgbackrest").write_text("#!/bin/bash\nexec tail -f /dev/null\n")
@@ -391,10 +786,10 @@ def test_one_that_stands_still_ends_and_says_so(place: Place) -> None:
     try:
         first = place.begin(PATH=path, STALL_SECONDS="3")
         assert first.wait(60) == 143
-        assert "stands still" in place.message()
+        assert "has stalled" in place.message()
     finally:
         os.killpg(first.pid, signal.SIGKILL)
         shutil.rmtree(silent)
     assert (place.data / "global/pg_control").read_bytes() == before
-    # The next one goes on from there.
+    # The next run continues from there.
     assert place.restore(STALL_SECONDS="20") == 0, (place.root / "restore.log").read_text()

@@ -1,4 +1,4 @@
-"""The scripts that run in containers, run for real in temporary folders."""
+"""The containers' scripts, run in temporary folders."""
 
 import asyncio
 import contextlib
@@ -10,14 +10,18 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 import pytest
 
 from reconcilers import files
+from tests.support import scripts
 
-SCRIPTS = Path(files.__file__).parent
-# It waits for signals instead of handling them: one that came just before a sleep would be noticed after it.
+T = TypeVar("T")
+SCRIPTS = scripts.folder()
+# It waits for signals instead of handling them: a signal just before a sleep would be noticed after it.
 CHILD = """\
 import os, signal, sys
 out = open(sys.argv[1], "a", buffering=1)
@@ -31,7 +35,7 @@ sys.exit(7)
 """
 
 
-def wait_for(condition, seconds=10.0):
+def wait_for(condition: Callable[[], T], seconds: float = 10.0) -> T:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if result := condition():
@@ -41,7 +45,7 @@ def wait_for(condition, seconds=10.0):
 
 
 def project(volume: Path, generation: int) -> None:
-    """Write a volume as kubelet does: a new folder, then the link is swapped in one step."""
+    """Update a volume as kubelet does: write a new folder, then swap the link atomically."""
     (volume / f"..{generation}").mkdir(parents=True)
     (volume / f"..{generation}/file").write_text(str(generation))
     (volume / "..new").symlink_to(f"..{generation}")
@@ -51,18 +55,18 @@ def project(volume: Path, generation: int) -> None:
         (volume / f"..{generation - 1}").rmdir()
 
 
-# A shell cannot heed what it was started to ignore, as nohup and a shell's `&` make it.
+# A shell cannot trap signals that were ignored at its start, as under nohup and a shell's `&`.
 HEED_ALL = ["env", "--default-signal=INT,QUIT,HUP"]
 
 
 class Supervised:
-    """A running supervise.sh around the child above, which looks five times a second."""
+    """A running supervise.sh with the child above, which checks five times a second."""
 
     def __init__(self, tmp_path: Path, *arguments: str | Path) -> None:
         self.notes = tmp_path / "notes"
         self.notes.touch()
         (tmp_path / "child.py").write_text(CHILD)
-        command = [sys.executable, tmp_path / "child.py", self.notes]
+        command = [sys.executable, str(tmp_path / "child.py"), str(self.notes)]
         self.process = subprocess.Popen(
             [*HEED_ALL, "bash", SCRIPTS / "supervise.sh", *arguments, "--", *command],
             env=os.environ | {"SUPERVISE_SECONDS": "0.2"},
@@ -79,10 +83,10 @@ class Supervised:
 
 
 @pytest.fixture
-def supervised(tmp_path):
-    started = []
+def supervised(tmp_path: Path) -> Iterator[Callable[..., Supervised]]:
+    started: list[Supervised] = []
 
-    def start(*arguments):
+    def start(*arguments: str | Path) -> Supervised:
         started.append(Supervised(tmp_path, *arguments))
         return started[-1]
 
@@ -93,7 +97,9 @@ def supervised(tmp_path):
         one.process.wait(timeout=5)
 
 
-def test_signals_reach_the_child_and_its_status_comes_back(supervised, tmp_path):
+def test_signals_reach_the_child_and_its_status_comes_back(
+    supervised: Callable[..., Supervised], tmp_path: Path
+) -> None:
     project(tmp_path / "volume", 1)
     one = supervised(tmp_path / "volume")
     for name in ("SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1"):
@@ -103,7 +109,7 @@ def test_signals_reach_the_child_and_its_status_comes_back(supervised, tmp_path)
     assert one.process.wait(timeout=5) == 7
 
 
-def test_each_change_of_a_volume_is_told_once(supervised, tmp_path):
+def test_each_change_of_a_volume_is_told_once(supervised: Callable[..., Supervised], tmp_path: Path) -> None:
     first, second = tmp_path / "first volume", tmp_path / "second"
     project(first, 1)
     project(second, 1)
@@ -117,25 +123,27 @@ def test_each_change_of_a_volume_is_told_once(supervised, tmp_path):
     assert one.lines[1:] == ["SIGUSR1", "SIGUSR1"]
 
 
-def test_a_script_is_told_the_child_at_the_start_and_after_each_change(supervised, tmp_path):
-    volume, told = tmp_path / "volume", tmp_path / "told"
-    (tmp_path / "hook.sh").write_text(f'echo "$1" >>"{told}"\n')
+def test_a_script_is_told_the_child_at_the_start_and_after_each_change(
+    supervised: Callable[..., Supervised], tmp_path: Path
+) -> None:
+    volume, reported = tmp_path / "volume", tmp_path / "reported"
+    (tmp_path / "hook.sh").write_text(f'echo "$1" >>"{reported}"\n')
     project(volume, 1)
     one = supervised("-c", tmp_path / "hook.sh", volume)
-    wait_for(lambda: told.exists() and told.read_text())
+    wait_for(lambda: reported.exists() and reported.read_text())
     project(volume, 2)
-    wait_for(lambda: len(told.read_text().splitlines()) == 2)
+    wait_for(lambda: len(reported.read_text().splitlines()) == 2)
     child = Path(f"/proc/{one.process.pid}/task/{one.process.pid}/children").read_text().split()
-    first, second = told.read_text().splitlines()
+    first, second = reported.read_text().splitlines()
     assert first == second
     assert first in child
-    # The script may have ended before the child has got around to its note.
+    # The script may end before the child has written its note.
     wait_for(lambda: len(one.lines) > 1)
     assert one.lines[1:] == ["SIGHUP"]
 
 
 class Bouncer:
-    """A stand-in for pgBouncer that notes its signals, a configuration and what the scripts say of both."""
+    """A stand-in for pgBouncer that logs its signals, with a configuration, and the scripts run on both."""
 
     def __init__(self, tmp_path: Path, port: int) -> None:
         self.notes, self.config = tmp_path / "notes", tmp_path / "pgbouncer.ini"
@@ -164,7 +172,7 @@ class Bouncer:
         )
 
     def pause(self, signals: str) -> None:
-        """Have the script look at the configuration, after which these signals have come in all."""
+        """Run the script, after which the process has received these signals in total."""
         assert self.run("pgbouncer-pause.sh", str(self.process.pid)).returncode == 0
         wait_for(lambda: self.notes.read_text().split("\n", 1)[1].split() == signals.split())
 
@@ -173,8 +181,8 @@ class Bouncer:
 
 
 @pytest.fixture
-def bouncer(tmp_path):
-    """It answers as pgBouncer does, from a thread."""
+def bouncer(tmp_path: Path) -> Iterator[Bouncer]:
+    """A stand-in for pgBouncer that accepts connections in a thread."""
     server = socket.create_server(("127.0.0.1", 0))
 
     def answer() -> None:
@@ -196,7 +204,7 @@ def bouncer(tmp_path):
     one.process.wait(timeout=5)
 
 
-def test_the_first_line_of_the_configuration_pauses_and_resumes(bouncer):
+def test_the_first_line_of_the_configuration_pauses_and_resumes(bouncer: Bouncer) -> None:
     bouncer.say()
     bouncer.pause("")
     assert bouncer.run("pgbouncer-check.sh").returncode == 0
@@ -214,7 +222,7 @@ def test_the_first_line_of_the_configuration_pauses_and_resumes(bouncer):
     bouncer.pause("SIGUSR1 SIGUSR2")
 
 
-def test_one_that_ends_before_it_listens_is_waited_for_no_longer(bouncer):
+def test_one_that_ends_before_it_listens_is_waited_for_no_longer(bouncer: Bouncer) -> None:
     bouncer.say(";; paused")
     bouncer.environment["PGBOUNCER_PORT"] = "1"
     bouncer.process.kill()
@@ -223,22 +231,28 @@ def test_one_that_ends_before_it_listens_is_waited_for_no_longer(bouncer):
     assert bouncer.state() == "running"
 
 
-def test_hup_is_the_default_and_a_volume_may_come_late(supervised, tmp_path):
+def test_hup_is_the_default_and_a_volume_may_come_late(
+    supervised: Callable[..., Supervised], tmp_path: Path
+) -> None:
     one = supervised(tmp_path / "volume")
     project(tmp_path / "volume", 1)
     wait_for(lambda: "SIGHUP" in one.lines)
 
 
-def test_the_child_inherits_no_descriptor_of_ours(supervised, tmp_path):
+def test_the_child_inherits_no_descriptor_of_ours(
+    supervised: Callable[..., Supervised], tmp_path: Path
+) -> None:
     project(tmp_path / "volume", 1)
     one = supervised(tmp_path / "volume")
     numbers = set(one.lines[0].split()[1:])
-    # 0 to 2, its own file, and the folder it is listing; what pytest leaves open is not ours to close.
+    # 0 to 2, its own file, and the listed folder; descriptors that pytest leaves open do not count.
     ours = {str(n) for n in range(10, 20)}
     assert not numbers & ours
 
 
-def test_nothing_is_forked_while_nothing_happens(supervised, tmp_path):
+def test_nothing_is_forked_while_nothing_happens(
+    supervised: Callable[..., Supervised], tmp_path: Path
+) -> None:
     project(tmp_path / "volume", 1)
     one = supervised(tmp_path / "volume")
 
@@ -246,7 +260,7 @@ def test_nothing_is_forked_while_nothing_happens(supervised, tmp_path):
         return set(Path(f"/proc/{one.process.pid}/task/{one.process.pid}/children").read_text().split())
 
     def counters() -> tuple[str, int]:
-        """Nobody's children change, and the process ids of the machine are not spent by us."""
+        """No process gets new children, and the script uses no process ids."""
         watcher = max(children(), key=int)
         return watcher, len(Path(f"/proc/{watcher}/task/{watcher}/children").read_text())
 
@@ -261,7 +275,7 @@ def test_nothing_is_forked_while_nothing_happens(supervised, tmp_path):
     ("command", "status"),
     [(["true"], 0), (["sh", "-c", "exit 3"], 3), (["sh", "-c", "kill -9 $$"], 137), (["no-such"], 127)],
 )
-def test_a_child_that_ends_ends_us_at_once(tmp_path, command, status):
+def test_a_child_that_ends_ends_us_at_once(tmp_path: Path, command: list[str], status: int) -> None:
     project(tmp_path / "volume", 1)
     done = subprocess.run(
         ["bash", SCRIPTS / "supervise.sh", tmp_path / "volume", "--", *command],
@@ -274,7 +288,7 @@ def test_a_child_that_ends_ends_us_at_once(tmp_path, command, status):
 
 
 @pytest.mark.parametrize("arguments", [[], ["x"], ["--"], ["-s", "HUP", "x"]])
-def test_no_command_is_an_error(arguments):
+def test_no_command_is_an_error(arguments: list[str]) -> None:
     done = subprocess.run(
         ["bash", SCRIPTS / "supervise.sh", *arguments], check=False, capture_output=True, timeout=5
     )
@@ -282,14 +296,17 @@ def test_no_command_is_an_error(arguments):
     assert b"usage" in done.stderr
 
 
+Probe = Callable[[bytes | None], Awaitable[tuple[int, bytes]]]
+
+
 @pytest.fixture
-def probe():
-    """Run the probe against a server that answers the given bytes (None: it stays silent)."""
+def probe() -> Probe:
+    """Run the probe against a server that answers the given bytes, or nothing (None)."""
 
     async def run(answer: bytes | None) -> tuple[int, bytes]:
         seen = asyncio.get_running_loop().create_future()
 
-        async def serve(reader, writer):
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             seen.set_result(await reader.readexactly(8))
             if answer is None:
                 await reader.read()
@@ -316,13 +333,13 @@ def probe():
 @pytest.mark.parametrize(
     ("answer", "healthy"), [(b"S", True), (b"N", True), (b"E", False), (b"", False), (None, False)]
 )
-async def test_probe(probe, answer, healthy):
+async def test_probe(probe: Probe, answer: bytes | None, healthy: bool) -> None:
     status, request = await probe(answer)
     assert request == bytes([0, 0, 0, 8, 4, 210, 22, 48])  # GSSENCRequest
     assert (status == 0) == healthy
 
 
-def test_probe_without_a_server():
+def test_probe_without_a_server() -> None:
     environment = {"PGBOUNCER_PORT": "1", "PATH": "/nowhere"}
     done = subprocess.run(
         ["/bin/bash", SCRIPTS / "pgbouncer-check.sh"],
@@ -335,7 +352,7 @@ def test_probe_without_a_server():
 
 
 class Container:
-    """A stand-in for the image: programs that say how they were called, and a data volume."""
+    """A stand-in for the image: programs that print their arguments, and a data volume."""
 
     def __init__(self, root: Path, version: str = "postgres (PostgreSQL) 99.5 (Debian 99.5-1)") -> None:
         self.root, self.data = root, root / "pgdata/pg99"
@@ -359,18 +376,18 @@ class Container:
             "PGVERSION": "99",
             "TERMINATION_LOG": str(self.log),
         }
-        command = ["bash", SCRIPTS / script, *arguments]
+        command = ["bash", str(SCRIPTS / script), *arguments]
         return subprocess.run(
             command, env=values | environment, capture_output=True, text=True, check=False, timeout=20
         )
 
 
 @pytest.fixture
-def container(tmp_path):
+def container(tmp_path: Path) -> Container:
     return Container(tmp_path)
 
 
-def test_database_prepares_the_volume_and_runs_patroni(container):
+def test_database_prepares_the_volume_and_runs_patroni(container: Container) -> None:
     done = container.run("database.sh")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("patroni /etc/patroni as ")
@@ -380,7 +397,7 @@ def test_database_prepares_the_volume_and_runs_patroni(container):
     assert container.run("database.sh").returncode == 0
 
 
-def test_database_keeps_what_is_there(container):
+def test_database_keeps_what_is_there(container: Container) -> None:
     container.data.mkdir(mode=0o770)
     (container.data / "PG_VERSION").write_text("99\n")
     (container.data / "row").write_text("x")
@@ -392,7 +409,7 @@ def test_database_keeps_what_is_there(container):
 
 
 @pytest.mark.parametrize("empty_folder_is_there", [True, False])
-def test_database_adopts_what_a_restore_has_left(container, empty_folder_is_there):
+def test_database_adopts_what_a_restore_has_left(container: Container, empty_folder_is_there: bool) -> None:
     if empty_folder_is_there:
         container.data.mkdir()
     restored = Path(f"{container.data}_bootstrap")
@@ -401,6 +418,71 @@ def test_database_adopts_what_a_restore_has_left(container, empty_folder_is_ther
     assert container.run("database.sh").returncode == 0
     assert (container.data / "PG_VERSION").exists()
     assert not restored.exists()
+
+
+def directory(path: Path) -> Path:
+    """A data directory."""
+    path.mkdir()
+    (path / "PG_VERSION").write_text("99\n")
+    return path
+
+
+@pytest.mark.parametrize("name", ["pg99_restore", "pg99_before_1", "pg98_before_1"])
+@pytest.mark.parametrize("empty_folder_is_there", [True, False])
+def test_database_does_not_start_empty_beside_data(
+    container: Container, name: str, empty_folder_is_there: bool
+) -> None:
+    """It would be a new instance, or take the oldest of several for the present one."""
+    beside = directory(container.root / "pgdata" / name)
+    if empty_folder_is_there:
+        container.data.mkdir()
+    done = container.run("database.sh")
+    assert done.returncode == 1
+    assert f"{container.data} is missing, but {beside} holds a data directory" in container.log.read_text()
+    assert (beside / "PG_VERSION").exists()
+    beside.rename(container.data)
+    assert container.run("database.sh").returncode == 0
+
+
+def test_database_does_not_start_empty_beside_data_of_another_version(container: Container) -> None:
+    former = directory(container.root / "pgdata" / "pg98")
+    done = container.run("database.sh")
+    assert done.returncode == 1
+    assert f"{former} holds data of PostgreSQL 98" in container.log.read_text()
+    assert "set it to 98" in container.log.read_text()
+
+
+def test_database_goes_back_to_the_data_that_an_unfinished_restore_names(container: Container) -> None:
+    """Killed between its two renames; of another restore something is left, too."""
+    directory(container.root / "pgdata/pg99_before_1")
+    (directory(container.root / "pgdata/pg99_before_2") / "row").write_text("x")
+    directory(container.root / "pgdata/pg99_restore")
+    (container.root / "pgdata/pg99_unfinished").write_text("2 beside kept -\n")
+    done = container.run("database.sh")
+    assert done.returncode == 0, done.stderr
+    assert (container.data / "row").exists()
+    left = sorted(path.name for path in (container.root / "pgdata").glob("pg99*"))
+    assert left == ["pg99", "pg99_before_1"]
+
+
+def test_database_does_not_start_on_half_of_a_restore(container: Container) -> None:
+    half = directory(container.root / "pgdata/pg99_restore")
+    (container.root / "pgdata/pg99_unfinished").write_text("2 over 1234 -\n")
+    for _ in range(2):
+        done = container.run("database.sh")
+        assert done.returncode == 1
+        assert "has changed it before it failed" in container.log.read_text()
+        assert not container.data.exists()
+        assert half.exists()
+
+
+@pytest.mark.parametrize("kind", ["beside kept -", "over 1234 -"])
+def test_database_starts_on_whole_data_and_forgets_the_restore(container: Container, kind: str) -> None:
+    directory(container.data)
+    (container.root / "pgdata/pg99_unfinished").write_text(f"2 {kind}\n")
+    assert container.run("database.sh").returncode == 0
+    assert not (container.root / "pgdata/pg99_unfinished").exists()
+    assert (container.data / "PG_VERSION").exists()
 
 
 @pytest.mark.parametrize(
@@ -419,7 +501,9 @@ def test_database_adopts_what_a_restore_has_left(container, empty_folder_is_ther
         (lambda c: (c.root / "pgdata/pgbackrest").write_text(""), "not writable"),
     ],
 )
-def test_database_says_in_one_sentence_why_it_cannot_start(container, prepare, sentence):
+def test_database_says_in_one_sentence_why_it_cannot_start(
+    container: Container, prepare: Callable[[Container], object], sentence: str
+) -> None:
     prepare(container)
     done = container.run("database.sh")
     assert done.returncode == 1
@@ -428,7 +512,7 @@ def test_database_says_in_one_sentence_why_it_cannot_start(container, prepare, s
     assert sentence in done.stderr
 
 
-def test_database_sleeps_as_long_as_the_file_is_there(container):
+def test_database_sleeps_as_long_as_the_file_is_there(container: Container) -> None:
     marker = container.root / "pgdata/sleep-forever"
     marker.touch()
     container.program(
@@ -438,8 +522,16 @@ def test_database_sleeps_as_long_as_the_file_is_there(container):
     assert (done.returncode, done.stdout) == (0, "3\n3\n")
 
 
-def test_database_has_a_watchdog_that_patroni_reaches_and_that_ends_with_it(container):
-    """A Patroni that ends without a farewell leaves no primary behind."""
+def test_database_checks_writes_as_long_as_patroni_runs(container: Container) -> None:
+    container.program("dd", f"echo looked >>{container.root}/looks; exit 1")
+    wait = f"until [ -s {container.root}/looks ]; do sleep 0.1; done"
+    container.program("patroni", f": >$PGDATA/postmaster.pid; {wait}; echo patroni ends")
+    done = container.run("database.sh", CHECK_SECONDS="0.2", HOSTNAME="p-0", SERVICE_ACCOUNT="/none")
+    assert (done.returncode, done.stdout) == (0, "patroni ends\n"), done.stderr
+
+
+def test_database_has_a_watchdog_that_patroni_reaches_and_that_ends_with_it(container: Container) -> None:
+    """A Patroni that ends without releasing its lock leaves no primary behind."""
     container.data.mkdir()
     (container.root / "real").mkdir()
     program = Path(shutil.copy(shutil.which("sleep") or "/bin/sleep", container.root / "real/postgres"))
@@ -452,9 +544,15 @@ def test_database_has_a_watchdog_that_patroni_reaches_and_that_ends_with_it(cont
     assert f"killing PostgreSQL ({server.pid})" in done.stderr
 
 
+class Start(Protocol):
+    """Start the program with these libraries listed; return its output and its errors."""
+
+    def __call__(self, listed: str, *arguments: str, **environment: str) -> tuple[str, str]: ...
+
+
 @pytest.fixture
-def image(container):
-    """An image with the library `there`, whose `postgres` tells how it is started."""
+def image(container: Container) -> Start:
+    """An image with the library `there`, whose `postgres` prints its arguments."""
     (container.root / "lib").mkdir()
     for name in ("plpgsql", "there"):
         (container.root / f"lib/{name}.so").touch()
@@ -467,14 +565,14 @@ def image(container):
     container.program("postgres", answers)
     (container.root / "first").mkdir()
     program = container.root / "first/postgres"
-    program.write_text(files.read("postgres.sh"))
-    program.chmod(0o755)
+    program.symlink_to(SCRIPTS / "postgres.sh")
 
-    def start(listed, *arguments, **environment):
+    def start(listed: str, *arguments: str, **environment: str) -> tuple[str, str]:
         (container.root / "listed").write_text(listed + "\n")
         values = {
             "PATH": f"{container.root}/first:{container.root}/bin:/usr/bin:/bin",
             "LISTED": str(container.root / "listed"),
+            "PGDATA": str(container.root / "data"),
         }
         done = subprocess.run(
             [program, *arguments],
@@ -489,52 +587,53 @@ def image(container):
 
 
 @pytest.mark.parametrize("listed", ["", "there", "there, $libdir/elsewhere"])
-def test_postgres_is_started_as_it_is_where_nothing_is_missing(image, listed):
+def test_postgres_is_started_as_it_is_where_nothing_is_missing(image: Start, listed: str) -> None:
     assert image(listed, "-D", "data", "--port=1") == ("postgres -D data --port=1", "")
 
 
-def test_postgres_is_started_without_libraries_that_the_image_lacks(image):
-    out, told = image('absent, "there",gone', "-D", "data", "--port=1")
+def test_postgres_is_started_without_libraries_that_the_image_lacks(image: Start) -> None:
+    out, reported = image('absent, "there",gone', "-D", "data", "--port=1")
     assert out == "postgres -c shared_preload_libraries=there -D data --port=1"
-    assert "absent, gone" in told
+    assert "absent, gone" in reported
     out, _ = image("absent", "--single", "-D", "data", "template1")
     assert out == "postgres --single -c shared_preload_libraries= -D data template1"
 
 
-def test_postgres_takes_libraries_from_elsewhere_for_granted(image):
+def test_postgres_takes_libraries_from_elsewhere_for_granted(image: Start) -> None:
     assert image("absent", "-D", "data", SEARCHED="/mine:$libdir") == ("postgres -D data", "")
     assert image("absent", "--version") == ("postgres --version", "")
 
 
-def test_an_id_without_a_name_gets_one(container):
+def test_an_id_without_a_name_gets_one(container: Container) -> None:
     library = next(Path("/usr/lib").rglob("libnss_wrapper.so*"), None)
     assert library, "these tests need nss_wrapper: apt-get install libnss-wrapper"
-    # The text: the account may not be allowed to enter a clone in a home folder.
+    # The script's text, because the account may have no access to a clone in a home folder.
     code = (SCRIPTS / "account.sh").read_text() + "\nid -un; id -gn"
+    account: dict[str, Any] = {"user": 12345, "group": 12345, "extra_groups": []} if os.getuid() == 0 else {}
     done = subprocess.run(
         ["bash", "-eu", "-c", code],
         env={"PATH": "/usr/bin:/bin", "NSS_WRAPPER_LIBRARY": str(library)},
         capture_output=True,
         text=True,
         check=False,
-        **({"user": 12345, "group": 12345, "extra_groups": []} if os.getuid() == 0 else {}),
+        **account,
     )
     assert done.stderr == ""
     assert done.stdout.split()[0] == ("postgres" if os.getuid() == 0 else done.stdout.split()[0])
 
 
-def test_pgbouncer_is_started_with_the_given_file(container):
+def test_pgbouncer_is_started_with_the_given_file(container: Container) -> None:
     done = container.run("pgbouncer.sh", "/etc/pgbouncer/~postgres-operator.ini")
     assert done.stdout.startswith("pgbouncer /etc/pgbouncer/~postgres-operator.ini as ")
 
 
-def test_pgbackrest_server_is_started(container):
+def test_pgbackrest_server_is_started(container: Container) -> None:
     done = container.run("pgbackrest-server.sh")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("pgbackrest server as ")
 
 
-def test_read_and_digest():
+def test_read_and_digest() -> None:
     assert files.read("supervise.sh").startswith("#!/bin/bash\n")
     one, two = files.digest(["supervise.sh"]), files.digest(["database.sh"])
     assert one != two
@@ -544,12 +643,12 @@ def test_read_and_digest():
 
 
 @pytest.mark.parametrize("name", files.SCRIPTS)
-def test_shellcheck_finds_nothing(name):
+def test_shellcheck_finds_nothing(name: str) -> None:
     beside = Path(sys.executable).with_name("shellcheck")
     shellcheck = beside if beside.exists() else "shellcheck"
     done = subprocess.run(
-        [shellcheck, "-x", SCRIPTS / name],
-        cwd=SCRIPTS.parents[1],
+        [shellcheck, "-x", str(files.path(name))],
+        cwd=Path(files.__file__).parents[2],
         capture_output=True,
         text=True,
         check=False,

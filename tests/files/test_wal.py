@@ -1,4 +1,4 @@
-"""wal.sh, run for real by database.sh: a log comes to its volume and leaves it, killed at any step."""
+"""wal.sh, run by database.sh: WAL moves to its volume and back, killed at any step."""
 
 import shutil
 import subprocess
@@ -13,7 +13,7 @@ STEPS = ("mv", "ln", "cp", "rm", "rmdir", "sync", "mkdir")
 
 
 class Database(Container):
-    """A container with data and, beside them, an empty volume for the log."""
+    """A container with data and an empty WAL volume."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
@@ -22,7 +22,7 @@ class Database(Container):
         (self.data / "pg_wal/archive_status").mkdir(parents=True)
         (self.data / "PG_VERSION").write_text("99\n")
         (self.data / "pg_wal" / SEGMENT).write_text("x")
-        # The n-th program that changes files does not run, and whoever called it is killed.
+        # The n-th program that changes files does not run, and its caller is killed.
         for name in STEPS:
             self.program(
                 name,
@@ -37,7 +37,7 @@ class Database(Container):
         return self.run("database.sh", CRASH=str(crash), **environment)
 
     def check(self, *, used: bool) -> None:
-        """The log is where it belongs, whole, and only there."""
+        """Assert that the WAL is complete, in the right place, and only there."""
         log = self.data / "pg_wal"
         assert log.is_symlink() is used
         assert log.resolve() == (self.wal if used else log)
@@ -111,7 +111,7 @@ def test_a_new_database_finds_no_log_of_another(database: Database) -> None:
     assert not database.wal.exists()
 
 
-def test_a_log_of_the_original_operator_stays_in_the_data_volume(database: Database) -> None:
+def test_a_log_of_percona_operator_stays_in_the_data_volume(database: Database) -> None:
     elsewhere = database.data.parent / "pg99_wal"
     shutil.move(database.data / "pg_wal", elsewhere)
     (database.data / "pg_wal").symlink_to(elsewhere)

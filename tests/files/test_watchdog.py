@@ -1,4 +1,4 @@
-"""`watchdog.sh` at a pipe that is written to as Patroni does, with processes in the place of PostgreSQL's."""
+"""`watchdog.sh` with a pipe that is written to as Patroni does, and stand-ins for PostgreSQL."""
 
 import contextlib
 import os
@@ -6,19 +6,22 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 
-from reconcilers import files
+from tests.support import scripts
+from tests.support.busy import is_alive
 
-SCRIPTS = Path(files.__file__).parent
+T = TypeVar("T")
+SCRIPTS = scripts.folder()
 LONG = 60.0
-"""How long to wait for what must come, on however slow a machine."""
+"""Seconds to wait for an event that must happen, also on a slow machine."""
 
 
-def wait_for(condition, what: str):
+def wait_for(condition: Callable[[], T], what: str) -> T:
     end = time.monotonic() + LONG
     while time.monotonic() < end:
         if result := condition():
@@ -27,16 +30,8 @@ def wait_for(condition, what: str):
     pytest.fail(f"within {LONG} s not: {what}")
 
 
-def is_alive(pid: int) -> bool:
-    """Tell whether a process runs; one that is dead and not collected does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] not in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
 class Server:
-    """A first process called as it is given, and two others in sessions of their own, as PostgreSQL's are."""
+    """A process with the given name and two children in sessions of their own, like PostgreSQL's."""
 
     def __init__(self, data: Path, name: str = "postgres", folder: Path | None = None) -> None:
         program = data.parent / name
@@ -68,7 +63,7 @@ class Server:
 
 
 class Watchdog:
-    """The script with its pipe, which the container's first process holds open, and Patroni as well."""
+    """The script and its pipe, which the container's first process and Patroni hold open."""
 
     def __init__(self, root: Path) -> None:
         self.data = root / "pg99"
@@ -88,7 +83,7 @@ class Watchdog:
         os.close(reader)
         self.servers: list[Server] = []
 
-    def server(self, **how) -> Server:
+    def server(self, **how: Any) -> Server:
         self.servers.append(Server(self.data, **how))
         return self.servers[-1]
 
@@ -106,7 +101,7 @@ class Watchdog:
 
 
 @pytest.fixture
-def watchdog(tmp_path) -> Iterator[Watchdog]:
+def watchdog(tmp_path: Path) -> Iterator[Watchdog]:
     one = Watchdog(tmp_path)
     yield one
     one.close()
@@ -117,27 +112,27 @@ def watchdog(tmp_path) -> Iterator[Watchdog]:
     one.process.stderr.close()
 
 
-def test_a_server_whose_lease_is_not_renewed_is_killed_also_when_it_is_frozen(watchdog):
+def test_a_server_whose_lease_is_not_renewed_is_killed_also_when_it_is_frozen(watchdog: Watchdog) -> None:
     server = watchdog.server()
     server.signal(signal.SIGSTOP)
     watchdog.arm(1)
     server.wait_killed()
 
 
-def test_renewals_let_it_run_whatever_else_fails(watchdog):
-    """So it is in failsafe mode: without an API server Patroni says `1` after it has asked the members."""
+def test_renewals_let_it_run_whatever_else_fails(watchdog: Watchdog) -> None:
+    """As in failsafe mode: without an API server Patroni writes `1` after it has asked the members."""
     server = watchdog.server()
     watchdog.arm(5)
     for _ in range(16):
         time.sleep(0.5)
         watchdog.say("1")
     server.assert_runs()
-    # The silence counts from the last one.
+    # The timeout counts from the last renewal.
     server.wait_killed()
 
 
-def test_it_is_quiet_before_patroni_leads_and_after_it_has_given_up(watchdog):
-    """So it is with a demotion, a paused cluster, and a shutdown, whose checkpoint may take long."""
+def test_it_is_quiet_before_patroni_leads_and_after_it_has_given_up(watchdog: Watchdog) -> None:
+    """As in a demotion, a paused cluster, and a shutdown, whose checkpoint may take long."""
     server = watchdog.server()
     time.sleep(1)
     server.assert_runs()
@@ -148,7 +143,7 @@ def test_it_is_quiet_before_patroni_leads_and_after_it_has_given_up(watchdog):
     server.assert_runs()
 
 
-def test_a_lease_can_change(watchdog):
+def test_a_lease_can_change(watchdog: Watchdog) -> None:
     server = watchdog.server()
     watchdog.arm(3600)
     watchdog.say("1")
@@ -158,7 +153,7 @@ def test_a_lease_can_change(watchdog):
     server.wait_killed()
 
 
-def test_once_it_is_too_late_a_server_that_starts_is_killed_as_well(watchdog):
+def test_once_it_is_too_late_a_server_that_starts_is_killed_as_well(watchdog: Watchdog) -> None:
     """Patroni may have been starting one when it was frozen."""
     watchdog.arm(1)
     time.sleep(2)
@@ -166,7 +161,7 @@ def test_once_it_is_too_late_a_server_that_starts_is_killed_as_well(watchdog):
     server.wait_killed()
 
 
-def test_patroni_may_start_a_server_again_when_it_has_renewed_the_lease(watchdog):
+def test_patroni_may_start_a_server_again_when_it_has_renewed_the_lease(watchdog: Watchdog) -> None:
     former = watchdog.server()
     watchdog.arm(6)
     former.wait_killed()
@@ -178,8 +173,8 @@ def test_patroni_may_start_a_server_again_when_it_has_renewed_the_lease(watchdog
 
 
 @pytest.mark.parametrize("stranger", ["other program", "other folder"])
-def test_only_the_server_of_this_folder_is_meant(watchdog, tmp_path, stranger):
-    """The file may be of a server that is gone, whose process id somebody else has now."""
+def test_only_the_server_of_this_folder_is_meant(watchdog: Watchdog, tmp_path: Path, stranger: str) -> None:
+    """The file may be of a former server whose process id belongs to another process now."""
     if stranger == "other program":
         server = watchdog.server(name="other")
     else:
@@ -189,7 +184,7 @@ def test_only_the_server_of_this_folder_is_meant(watchdog, tmp_path, stranger):
     server.assert_runs()
 
 
-def test_a_strange_file_harms_nothing(watchdog):
+def test_a_strange_file_harms_nothing(watchdog: Watchdog) -> None:
     server = watchdog.server()
     file = watchdog.data / "postmaster.pid"
     file.write_text("")
@@ -205,8 +200,8 @@ def test_a_strange_file_harms_nothing(watchdog):
     server.wait_killed()
 
 
-def test_a_renewal_counts_that_came_while_it_could_not_look(watchdog):
-    """On a machine that does not come to its processes for long, Patroni may still be in time."""
+def test_a_renewal_counts_that_came_while_it_could_not_look(watchdog: Watchdog) -> None:
+    """If the machine did not schedule the watchdog for long, Patroni may still have renewed in time."""
     server = watchdog.server()
     watchdog.arm(5)
     time.sleep(1)
@@ -219,7 +214,7 @@ def test_a_renewal_counts_that_came_while_it_could_not_look(watchdog):
     server.wait_killed()
 
 
-def test_messages_that_nobody_knows_are_passed_over(watchdog):
+def test_messages_that_nobody_knows_are_passed_over(watchdog: Watchdog) -> None:
     server = watchdog.server()
     watchdog.say("1x\nCtimeout=nonsense\nCtimeout=0\n1")
     time.sleep(2)
@@ -229,7 +224,9 @@ def test_messages_that_nobody_knows_are_passed_over(watchdog):
 
 
 @pytest.mark.parametrize("led", [True, False])
-def test_when_nobody_can_write_any_more_a_primary_is_killed_and_a_replica_is_not(watchdog, led):
+def test_when_nobody_can_write_any_more_a_primary_is_killed_and_a_replica_is_not(
+    watchdog: Watchdog, led: bool
+) -> None:
     server = watchdog.server()
     if led:
         watchdog.arm(3600)
@@ -241,7 +238,7 @@ def test_when_nobody_can_write_any_more_a_primary_is_killed_and_a_replica_is_not
         server.assert_runs()
 
 
-def test_it_makes_no_process_while_it_waits(watchdog):
+def test_it_makes_no_process_while_it_waits(watchdog: Watchdog) -> None:
     watchdog.arm(3600)
     time.sleep(1)
     pid = watchdog.process.pid

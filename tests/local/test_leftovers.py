@@ -1,4 +1,4 @@
-"""`make up` makes a Kubernetes that works from whatever the last one left, and `make down` leaves nothing."""
+"""`make up` starts a working Kubernetes from any leftovers, and `make down` leaves none."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ from tests.support.own_cluster import OwnCluster, Process, gone
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[OwnCluster]:
-    """The cluster of the tests; at the end nothing of it is left, its runtimes' content included."""
+    """The tests' cluster; at the end no trace of it is left, including its runtimes' content."""
     if os.geteuid():
         pytest.fail("these tests need root, as the local Kubernetes does")
     found = OwnCluster.find()
@@ -30,14 +30,14 @@ def cluster() -> Iterator[OwnCluster]:
 
 @pytest.fixture
 def former(cluster: OwnCluster) -> list[Process]:
-    """The processes of a cluster that runs, with a pod on each node; a test does harm to it."""
+    """The processes of a running cluster with a pod on each node, which a test damages."""
     cluster.up()
     cluster.use()
     return cluster.processes()
 
 
 def works_again(cluster: OwnCluster, former: list[Process]) -> None:
-    """After `up` every node runs pods, and nothing of the former cluster is there."""
+    """Assert that after `up` every node runs pods and no trace of the former cluster is left."""
     cluster.up()
     gone(former)
     cluster.use()
@@ -50,7 +50,7 @@ def kill(processes: list[Process]) -> None:
 
 
 def files(root: Path) -> list[Path]:
-    """All files of a folder, but not what is mounted in it."""
+    """All files of a folder, without mounts in it."""
     device, found = root.stat().st_dev, []
     for folder, folders, names in os.walk(root):
         own = {name for name in (*folders, *names) if Path(folder, name).lstat().st_dev == device}
@@ -101,9 +101,9 @@ def test_up_was_killed_half_way(cluster: OwnCluster) -> None:
 
 
 def test_the_machine_was_started_again(cluster: OwnCluster, former: list[Process]) -> None:
-    """Files and records stay, and nothing else; an id may be somebody else's by now."""
+    """Only files and records stay; a process id may belong to another process by now."""
     copy = cluster.folder.with_suffix(".copy")
-    # It says that mounted files cannot be read: those are not on the disk.
+    # It reports unreadable mounted files, which are not on the disk.
     subprocess.run(["cp", "--archive", "--one-file-system", cluster.folder, copy], check=False)
     cluster.down()
     copy.rename(cluster.folder)
@@ -120,7 +120,7 @@ def test_the_machine_was_started_again(cluster: OwnCluster, former: list[Process
 
 def test_down_leaves_nothing(cluster: OwnCluster, former: list[Process]) -> None:
     assert len(cluster.left()) > len(former)
-    # Of one node, only the pods are left to be found.
+    # Of one node, only the pods are left.
     kill([p for p in cluster.recorded() if "/node1" in p.command])
     cluster.down()
     gone(former)

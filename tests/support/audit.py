@@ -1,4 +1,4 @@
-"""The API server's audit log: what a client asked for since a mark."""
+"""The API server's audit log: the requests since a mark."""
 
 import json
 from collections import Counter
@@ -31,14 +31,14 @@ class Entry:
 
     @property
     def is_write(self) -> bool:
-        """Tell whether the request changed something; leases apart, and access reviews change nothing."""
+        """Return whether the request changed an object; leases do not count, access reviews change none."""
         reviews = ("leases", "selfsubjectaccessreviews", "subjectaccessreviews", "tokenreviews")
         return self.verb in WRITES and self.resource not in reviews
 
 
 @dataclass
 class AuditLog:
-    """The log from where it was when this object was made."""
+    """The entries that were logged after this object was created."""
 
     path: Path
 
@@ -69,7 +69,7 @@ class AuditLog:
 def _entry(line: str) -> Entry | None:
     found: dict[str, Any] = json.loads(line)
     if found["stage"] not in ("ResponseComplete", "Panic"):
-        # A watch's end comes as ResponseComplete and says nothing new; its start is what counts.
+        # A watch is counted when it starts; its end, logged as ResponseComplete, adds nothing.
         if not (found["stage"] == "ResponseStarted" and found["verb"] == "watch"):
             return None
     elif found["verb"] == "watch":

@@ -1,4 +1,4 @@
-"""A PerconaPGBackup under test: asked for, waited for, looked for in the repository."""
+"""Create a PerconaPGBackup, wait for it, and look it up in the repository."""
 
 import json
 from typing import Any
@@ -12,7 +12,7 @@ ENDED = ("Succeeded", "Failed")
 
 
 def manifest(kind: str, name: str, spec: Manifest) -> Manifest:
-    """Write a backup or a restore; what is empty is left out."""
+    """Return the manifest of a backup or a restore, without empty fields."""
     return {
         "apiVersion": "pgv2.percona.com/v2",
         "kind": kind,
@@ -22,7 +22,7 @@ def manifest(kind: str, name: str, spec: Manifest) -> Manifest:
 
 
 def ask(cluster: Cluster, name: str, *options: str, **spec: Any) -> None:
-    """Ask for a backup, without waiting."""
+    """Create a backup object without waiting for the backup."""
     wanted = {"pgCluster": cluster.name, "repoName": "repo1", "options": list(options)} | spec
     cluster.kubectl.apply(manifest("PerconaPGBackup", name, wanted))
 
@@ -52,7 +52,7 @@ def backed_up(cluster: Cluster, name: str, seconds: float = 120) -> str:
 
 
 def first_backup(cluster: Cluster, seconds: float = 180) -> str:
-    """Wait for the backup that the operator takes by itself and return its label."""
+    """Wait for the initial backup, which the operator takes, and return its label."""
 
     def label() -> str:
         found = cluster.kubectl.items(BACKUPS, cluster.selector)
@@ -63,12 +63,12 @@ def first_backup(cluster: Cluster, seconds: float = 180) -> str:
 
 
 def in_repository(cluster: Cluster, repo: int = 1) -> set[str]:
-    """Return the labels that pgBackRest has."""
+    """Return the labels of the backups in the repository."""
     command = ("pgbackrest", "--stanza=db", f"--repo={repo}", "--output=json", "info")
     text = cluster.kubectl.exec(f"{cluster.name}-repo-host-0", *command, container="pgbackrest")
     return {b["label"] for b in json.loads(text)[0]["backup"]}
 
 
 def gone(cluster: Cluster, name: str) -> bool:
-    """Tell whether a backup's object is gone."""
+    """Return whether the backup object no longer exists."""
     return cluster.kubectl.find(BACKUPS, name) is None

@@ -1,4 +1,4 @@
-"""Certificates as a person would bring them: an authority of their own, and what it signs."""
+"""Certificates as a user provides them: a CA of the user and the certificates that it signs."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -8,23 +8,23 @@ from pgoperator import pki
 
 @dataclass(frozen=True)
 class Authority:
-    """Somebody's certificate authority."""
+    """A certificate authority of a user."""
 
     pair: pki.Pair
     now: datetime
 
     @classmethod
     def new(cls, name: str, now: datetime) -> "Authority":
-        """Make one."""
+        """Create an authority."""
         return cls(pki.new_ca(name, now), now)
 
     @property
     def root(self) -> dict[str, str]:
-        """The Secret of the authority itself."""
+        """The data of the CA's Secret."""
         return {"root.crt": self.pair.cert.decode(), "root.key": self.pair.key.decode()}
 
     def tls(self, *names: str, common_name: str = "", days: int = 90, **more: str) -> dict[str, str]:
-        """A Secret with a certificate for these names."""
+        """The data of a Secret with a certificate for these names."""
         pair = pki.issue(
             self.pair,
             common_name=common_name or names[0],

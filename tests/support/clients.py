@@ -1,4 +1,4 @@
-"""Clients inside the cluster: pods with psql, Python and openssl, where an application would be."""
+"""Client pods with psql, Python and openssl, placed where an application runs."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +12,14 @@ _FOLDER = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Client:
-    """A pod on a node of our choice; it passes the restricted standard."""
+    """A pod on a given node that passes the restricted Pod Security Standard."""
 
     kubectl: Kubectl
     pod: str
 
     @classmethod
     def start(cls, kubectl: Kubectl, node: str) -> "Client":
-        """Start it, unless it runs."""
+        """Start the client pod unless it is running."""
         client = cls(kubectl, f"client-{node}")
         if kubectl.find("pod", client.pod) is None:
             kubectl.apply(_pod(client.pod, node))
@@ -32,22 +32,22 @@ class Client:
 
     def sql(self, uri: str, query: str, **settings: str) -> str:
         """Run SQL over the network with psql; `settings` are libpq's environment variables."""
-        # The URI holds a password: it goes by standard input, and not where the machine lists processes.
+        # The URI holds a password: pass it on standard input, because the process list shows arguments.
         exports = {"PGCONNECT_TIMEOUT": "5"} | settings
         lines = [f"export {key}='{value}'" for key, value in exports.items()]
         script = "; ".join(["read -r uri", *lines, 'psql --no-psqlrc -qAt -v ON_ERROR_STOP=1 -d "$uri" -f -'])
         return self.run("bash", "-c", script, stdin=f"{uri}\n{query}\n", seconds=180).strip()
 
     def refused(self, uri: str, query: str = "SELECT 1", **settings: str) -> str:
-        """Run SQL that must fail; return what psql said."""
+        """Run SQL that must fail; return psql's error."""
         try:
             answer = self.sql(uri, query, **settings)
         except KubectlError as error:
             return str(error)
-        raise AssertionError(f"was let in and got {answer!r}")
+        raise AssertionError(f"the login succeeded and returned {answer!r}")
 
     def first_login(self, uri: str, seconds: int) -> float:
-        """Try to log in until it works; return when it did, in seconds since the epoch."""
+        """Retry until a login succeeds; return its time in seconds since the epoch."""
         loop = 'until psql --no-psqlrc -qAtc "SELECT 1" -d "$uri" >/dev/null 2>&1; do sleep 0.05; done'
         script = (
             f"read -r uri; export uri PGCONNECT_TIMEOUT=5; timeout {seconds} bash -c '{loop}' && date +%s.%N"
@@ -59,7 +59,7 @@ class Client:
         self.run("bash", "-c", 'cat > "$0"', path, stdin=text)
 
     def fingerprint(self, host: str, port: int = 5432) -> str:
-        """Return the fingerprint of the certificate that a PostgreSQL server or pgBouncer shows."""
+        """Return the fingerprint of the certificate that PostgreSQL or pgBouncer presents."""
         script = (
             f"openssl s_client -starttls postgres -connect {host}:{port} </dev/null 2>/dev/null"
             " | openssl x509 -noout -fingerprint -sha256"
@@ -76,7 +76,7 @@ class Client:
 
 
 def scripts() -> str:
-    """Return the writer's text."""
+    """Return the source of the writer."""
     return (_FOLDER / "writer.py").read_text(encoding="utf-8")
 
 
@@ -102,7 +102,7 @@ def _pod(name: str, node: str) -> Manifest:
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
             "terminationGracePeriodSeconds": 0,
-            # The pause process of the pod adopts and reaps what a client leaves behind.
+            # The pod's pause process reaps the orphans of a client.
             "shareProcessNamespace": True,
             "containers": [
                 {

@@ -1,4 +1,4 @@
-"""A PostgreSQL cluster under test: its custom resource, its pods, its Secrets, its inside."""
+"""A PostgreSQL cluster under test: its custom resource, pods, Secrets and SQL."""
 
 import base64
 import copy
@@ -46,7 +46,7 @@ def small(name: str, **spec: Any) -> Manifest:
 
 @dataclass
 class Cluster:
-    """A cluster by its manifest; `apply` and `change` send it."""
+    """A cluster and its manifest; `apply` and `change` send the manifest."""
 
     kubectl: Kubectl
     manifest: Manifest
@@ -60,7 +60,7 @@ class Cluster:
 
     @property
     def selector(self) -> str:
-        """Return the selector of everything that belongs to it."""
+        """Return the label selector of the cluster's objects."""
         return f"{labels.CLUSTER}={self.name}"
 
     def apply(self) -> None:
@@ -68,7 +68,7 @@ class Cluster:
         self.kubectl.apply(self.manifest)
 
     def change(self, edit: Callable[[Manifest], None]) -> None:
-        """Edit the spec and send it."""
+        """Edit the spec and send the manifest."""
         edit(self.manifest["spec"])
         self.apply()
 
@@ -81,7 +81,7 @@ class Cluster:
         return condition(self.cr(), kind)
 
     def is_ready(self) -> bool:
-        """Tell whether the status says ready, for the spec as it is now."""
+        """Return whether the status is ready for the current generation of the spec."""
         found = self.cr()
         ready = condition(found, "Ready")
         generation = found["metadata"]["generation"]
@@ -123,9 +123,9 @@ class Cluster:
         return holders[0]
 
     def has_synchronous_replica(self) -> bool:
-        """Whether a replica may take over: PostgreSQL waits for it, and Patroni has told all members.
+        """Return whether a replica may take over: PostgreSQL waits for it, and Patroni has recorded it.
 
-        Patroni writes that down up to a round later than PostgreSQL calls the replica synchronous.
+        Patroni records a synchronous replica up to one loop after PostgreSQL reports it.
         """
         found = self.kubectl.get("endpoints", naming.patroni_sync(self.name))
         noted = found["metadata"].get("annotations", {})
@@ -144,7 +144,7 @@ class Cluster:
         return [p for p in self.instances() if p["metadata"]["name"] != primary]
 
     def restarts(self) -> dict[str, tuple[str, dict[str, int]]]:
-        """Return what changes when a pod is replaced or a container restarted."""
+        """Return the values that change when a pod is replaced or a container restarts."""
         return restarts([pod for pod in self.pods() if "job-name" not in pod["metadata"].get("labels", {})])
 
     def secret(self, name: str) -> dict[str, str]:
@@ -155,7 +155,7 @@ class Cluster:
         }
 
     def credentials(self, user: str = "") -> dict[str, str]:
-        """Return the Secret of a user, by default of the one named after the cluster."""
+        """Return the Secret of a database user, by default of the user with the cluster's name."""
         return self.secret(naming.user_secret(self.name, user or self.name))
 
     def exec(self, pod: str, *command: str, stdin: str | None = None, seconds: float = 60) -> str:
@@ -168,7 +168,7 @@ class Cluster:
         return self.exec(pod or self.primary_name(), *command, stdin=query).strip()
 
     def patronictl(self) -> list[dict[str, Any]]:
-        """Return what `patronictl list` says."""
+        """Return the members as `patronictl list` reports them."""
         pod = next(p for p in self.instances() if is_ready(p))
         members: list[dict[str, Any]] = json.loads(
             self.exec(pod["metadata"]["name"], "patronictl", "list", "--format=json")
@@ -176,7 +176,7 @@ class Cluster:
         return members
 
     def explain(self) -> str:
-        """Return what a person would look at first."""
+        """Return the status, pods, events and logs, for the message of a failed test."""
         return "\n".join(
             _try(part)
             for part in (self._status, self._pod_table, self._events, self._logs, self._operator_log)

@@ -1,4 +1,4 @@
-"""A volume of a size of its own: a file system in memory, which a claim gets by the name of its class."""
+"""A volume of a fixed size: a tmpfs that a claim selects by the name of its storage class."""
 
 import shutil
 import subprocess
@@ -15,13 +15,13 @@ FILLER = "filler"
 
 @dataclass(frozen=True)
 class Disk:
-    """It is on this machine, where the nodes are."""
+    """The file system is on this machine, as are the nodes."""
 
     folder: Path
     class_name: str
 
     def claim(self) -> Manifest:
-        """Return the spec of a claim that gets it; the size in it is only a word."""
+        """Return the spec of a claim for the volume; the size in the claim has no effect."""
         return {
             "accessModes": ["ReadWriteOnce"],
             "storageClassName": self.class_name,
@@ -29,7 +29,7 @@ class Disk:
         }
 
     def fill(self, leave: int = 0) -> None:
-        """Use all of its space but for so many bytes."""
+        """Fill the volume except for so many bytes."""
         self.free()
         room = shutil.disk_usage(self.folder).free - leave
         with (self.folder / FILLER).open("wb") as file:
@@ -37,13 +37,13 @@ class Disk:
                 room -= file.write(b"\0" * min(room, 1 << 20))
 
     def free(self) -> None:
-        """Give that space back."""
+        """Release the space that `fill` used."""
         (self.folder / FILLER).unlink(missing_ok=True)
 
 
 @contextmanager
 def disk(kubectl: Kubectl, mebibytes: int) -> Iterator[Disk]:
-    """Have one, with a PersistentVolume for the first claim of its class."""
+    """Create the volume and a PersistentVolume for the first claim of its class."""
     folder = Path(tempfile.mkdtemp(prefix="disk-"))
     found = Disk(folder, f"disk-{kubectl.namespace}")
     options = f"size={mebibytes}m,mode=0777"
@@ -65,6 +65,6 @@ def disk(kubectl: Kubectl, mebibytes: int) -> Iterator[Disk]:
         yield found
     finally:
         kubectl.delete("persistentvolume", found.class_name)
-        # A container that still has it open keeps it until it ends.
+        # A container that uses the volume keeps it mounted until the container ends.
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
         folder.rmdir()

@@ -1,4 +1,4 @@
-"""The documents as data: their links and their blocks of code."""
+"""The documents as data: links and code blocks."""
 
 import re
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block; from the marker before it `name` of its test, or the `reason` why it has none."""
+    """A fenced block, with the `name` of its test or the `reason` why it is not run, from its marker."""
 
     page: str
     line: int
@@ -25,13 +25,13 @@ class Block:
     reason: str = ""
 
     def __str__(self) -> str:
-        """Say where it is."""
+        """Return the place of the block."""
         return f"{self.page}:{self.line}"
 
 
 def pages() -> list[str]:
     """Return every Markdown file of the repository."""
-    found = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    found = [*ROOT.glob("*.md"), *ROOT.glob("charts/*/*.md"), *(ROOT / "docs").rglob("*.md")]
     return sorted(str(path.relative_to(ROOT)) for path in found)
 
 
@@ -41,7 +41,7 @@ def read(page: str) -> str:
 
 
 def blocks(page: str) -> list[Block]:
-    """Return the fenced blocks of a page, in their order."""
+    """Return the fenced blocks of a page, in order."""
     text = read(page)
     return [
         Block(
@@ -57,7 +57,7 @@ def blocks(page: str) -> list[Block]:
 
 
 def shell_blocks(page: str) -> list[Block]:
-    """Return the blocks that a shell would run."""
+    """Return the shell blocks."""
     return [block for block in blocks(page) if block.language in ("sh", "bash")]
 
 
@@ -67,11 +67,11 @@ def prose(page: str) -> str:
 
 
 def links(page: str) -> list[str]:
-    """Return where a page leads to."""
+    """Return the targets of a page's links."""
     return _LINK.findall(re.sub(r"`[^`\n]*`", "", prose(page)))
 
 
 def anchors(page: str) -> set[str]:
-    """Return the anchors of a page's headings, as code hosts make them."""
+    """Return the anchors of a page's headings, as code hosts generate them."""
     headings = re.findall(r"^#+ (.*)$", prose(page), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}

@@ -1,4 +1,4 @@
-"""Faults: each strikes a cluster's primary and is undone."""
+"""Faults: each is injected into a cluster's primary and removed afterwards."""
 
 import subprocess
 import time
@@ -14,16 +14,16 @@ from tests.support.kubectl import Manifest, until
 
 
 def kill_postmaster(cluster: Cluster) -> None:
-    """Kill -9 PostgreSQL's first process on the primary; Patroni stays."""
+    """Kill the postmaster of the primary with SIGKILL; Patroni keeps running."""
     pod = cluster.primary_name()
     path = naming.data_directory(cluster.manifest["spec"]["postgresVersion"])
     cluster.exec(pod, "bash", "-c", f'kill -9 "$(head -n 1 {path}/postmaster.pid)"')
 
 
 def kill_main_process(cluster: Cluster) -> None:
-    """Kill -9 the main process of the primary's database container: the oldest of the container's own."""
+    """Kill the main process of the primary's database container with SIGKILL: the oldest of its processes."""
     pod = cluster.primary_name()
-    # The pod's processes are all visible; those of this container share its mounts with this shell.
+    # All processes of the pod are visible; those of this container share its mount namespace.
     script = """
         mine=$(readlink /proc/self/ns/mnt); me=$$
         for dir in /proc/[0-9]*; do
@@ -38,22 +38,22 @@ def kill_main_process(cluster: Cluster) -> None:
 
 
 def delete_pod(cluster: Cluster) -> None:
-    """Delete the primary's pod, gracefully."""
+    """Delete the primary's pod gracefully."""
     cluster.kubectl.delete("pod", cluster.primary_name())
 
 
 def delete_pod_by_force(cluster: Cluster) -> None:
-    """Delete the primary's pod without grace."""
+    """Delete the primary's pod with a grace period of 0."""
     cluster.kubectl.delete("pod", cluster.primary_name(), "--grace-period=0", "--force")
 
 
 @contextmanager
 def postgres_frozen(cluster: Cluster) -> Iterator[Manifest]:
-    """Stop every process of the primary's PostgreSQL (SIGSTOP); Patroni stays. They go on afterwards."""
+    """Stop all PostgreSQL processes of the primary (SIGSTOP), not Patroni, and continue them afterwards."""
     primary = cluster.primary()
     name, uid = primary["metadata"]["name"], primary["metadata"]["uid"]
     path = naming.data_directory(cluster.manifest["spec"]["postgresVersion"])
-    # The first process first: it starts no others then.
+    # The postmaster first, so that it starts no other process.
     script = f"""
         pid=$(head -n 1 {path}/postmaster.pid)
         kill "-$0" "$pid"
@@ -73,12 +73,12 @@ def postgres_frozen(cluster: Cluster) -> Iterator[Manifest]:
         signal("STOP")
         yield primary
     finally:
-        until(f"{name} goes on", thawed, 60)
+        until(f"{name} continues", thawed, 60)
 
 
 @contextmanager
 def node_cut_off(cluster: Cluster) -> Iterator[Manifest]:
-    """Cut the primary's node off the network; the link is up again when the context ends."""
+    """Disconnect the primary's node from the network until the context ends."""
     primary = cluster.primary()
     node = primary["spec"]["nodeName"]
     network.cut(node)
@@ -90,7 +90,7 @@ def node_cut_off(cluster: Cluster) -> Iterator[Manifest]:
 
 @contextmanager
 def repository_host_cut_off(cluster: Cluster) -> Iterator[None]:
-    """Have nothing arrive that is sent to the repository host, as if its node had lost its link."""
+    """Drop all packets to the repository host, as if its node had lost its network link."""
     pod = cluster.kubectl.get("pod", f"{cluster.name}-repo-host-0")
     rule = ("PREROUTING", "-d", pod["status"]["podIP"], "-p", "tcp", "--dport", str(PORT), "-j", "DROP")
     base = ("ip", "netns", "exec", network.namespace(pod["spec"]["nodeName"]), "iptables", "-t", "raw")
@@ -103,7 +103,7 @@ def repository_host_cut_off(cluster: Cluster) -> Iterator[None]:
 
 @contextmanager
 def api_server_stopped() -> Iterator[float]:
-    """Have no API server; it runs again when the context ends."""
+    """Stop the API server until the context ends."""
     kubernetes.SERVER.kill_api_server()
     try:
         yield time.monotonic()

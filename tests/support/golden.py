@@ -1,6 +1,6 @@
-"""Manifests as YAML files under `tests/golden`: what a step makes is read there, a change shows as a diff.
+"""Manifests as YAML files under `tests/golden`: a change of a step's output shows as a diff.
 
-`pytest --update-golden` writes the files anew, but for frozen ones.
+`pytest --update-golden` rewrites the files, except frozen ones.
 """
 
 import difflib
@@ -21,12 +21,12 @@ _updating = False
 
 
 def add_option(parser: pytest.Parser) -> None:
-    """Make the option known to pytest."""
-    parser.addoption(OPTION, action="store_true", help="write tests/golden/** anew instead of comparing")
+    """Register the option with pytest."""
+    parser.addoption(OPTION, action="store_true", help="rewrite tests/golden/** instead of comparing")
 
 
 def configure(config: pytest.Config) -> None:
-    """Take the option's value."""
+    """Read the value of the option."""
     global _updating  # noqa: PLW0603 - one process, one answer
     _updating = bool(config.getoption(OPTION))
 
@@ -37,20 +37,22 @@ def assert_golden(manifests: Iterable[Manifest], name: str) -> None:
 
 
 def assert_frozen(manifests: Iterable[Manifest], name: str) -> None:
-    """Compare with a file that the option writes once, and never again."""
+    """Compare with a file that the option writes once and never changes."""
     path = DIRECTORY / f"{name}.yaml"
     hint = f"clusters with this crVersion would restart: read {DECISION}"
     compare(render(manifests), path, update=_updating and not path.exists(), hint=hint)
 
 
-def compare(text: str, path: Path, *, update: bool, hint: str = f"if this is meant: pytest {OPTION}") -> None:
+def compare(
+    text: str, path: Path, *, update: bool, hint: str = f"if this change is intended: pytest {OPTION}"
+) -> None:
     """Compare a text with a file, or write the file."""
     if update:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
         return
     if not path.exists():
-        pytest.fail(f"{path} is not there; pytest {OPTION} writes it", pytrace=False)
+        pytest.fail(f"{path} does not exist; pytest {OPTION} writes it", pytrace=False)
     stored = path.read_text(encoding="utf-8")
     if stored != text:
         diff = difflib.unified_diff(
@@ -60,14 +62,14 @@ def compare(text: str, path: Path, *, update: bool, hint: str = f"if this is mea
 
 
 def render(manifests: Iterable[Manifest]) -> str:
-    """One document for each manifest, by kind and name; texts of several lines as they are."""
+    """One document for each manifest, sorted by kind and name; multi-line texts in block style."""
     ordered = sorted(manifests, key=lambda m: (m["kind"], m["metadata"]["name"]))
     documents = [yaml.dump(m, Dumper=_Dumper, width=110, sort_keys=True) for m in ordered]
     return "---\n".join(documents)
 
 
 class _Dumper(yaml.SafeDumper):
-    """YAML without anchors: a shared part is written wherever it is used."""
+    """YAML without anchors: a shared part is written in each place."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True

@@ -13,11 +13,11 @@ CHARTS = REPOSITORY / "charts"
 
 
 class HelmError(Exception):
-    """Helm ended with a status other than 0; the message is what it said."""
+    """Helm failed; the message is its output."""
 
 
 def helm(*arguments: str | Path, stdin: str = "", seconds: float = 120) -> str:
-    """Run Helm, built if need be, and return what it prints."""
+    """Build Helm if it is missing, run it and return its output."""
     bins.build(["helm"])
     done = subprocess.run(
         [bins.program("helm"), *arguments],
@@ -33,7 +33,7 @@ def helm(*arguments: str | Path, stdin: str = "", seconds: float = 120) -> str:
 
 
 def render(chart: str, values: Manifest | None = None, *, release: str = "my") -> list[Manifest]:
-    """Return what a chart makes in the namespace `databases`."""
+    """Return the rendered objects of a chart in the namespace `databases`."""
     text = helm(
         "template",
         release,

@@ -1,4 +1,4 @@
-"""The operator as a process of this machine, with its ServiceAccount's rights: for whoever changes it."""
+"""The operator as a process of this machine with the rights of its ServiceAccount, for development."""
 
 import os
 import signal
@@ -30,7 +30,7 @@ from tests.support.operators import (
 
 @dataclass(frozen=True)
 class HostOperator(Operator):
-    """Started from the sources as they are; a restart is another process."""
+    """An operator that runs from the sources; a restart starts another process."""
 
     folder: Path
     processes: list[subprocess.Popen[bytes]]
@@ -38,7 +38,7 @@ class HostOperator(Operator):
 
     @classmethod
     def install(cls, kubectl: Kubectl) -> "HostOperator":
-        """Make its account in the namespace and start it."""
+        """Create its ServiceAccount in the namespace and start the process."""
         kubectl.apply(*(o for o in objects(kubectl) if o["kind"] != "Deployment"))
         operator = cls(kubectl, Path(tempfile.mkdtemp(prefix="operator-")), [], free_ports(2))
         token = kubectl.run("create", "token", ACCOUNT, "--duration=4h").strip()
@@ -68,7 +68,7 @@ class HostOperator(Operator):
             )
 
     def is_ready(self) -> bool:
-        """Tell whether it says so itself."""
+        """Return whether its readiness endpoint answers 200."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.ports[1]}/readyz", timeout=2) as answer:
                 return bool(answer.status == 200)
@@ -76,7 +76,7 @@ class HostOperator(Operator):
             return False
 
     def pod(self) -> Manifest:
-        """Return what identifies the process."""
+        """Return the process id in place of a pod's uid."""
         return {"metadata": {"uid": str(self.processes[-1].pid), "name": "host"}, "status": {}}
 
     @property
@@ -85,7 +85,7 @@ class HostOperator(Operator):
         return f"system:serviceaccount:{self.kubectl.namespace}:{ACCOUNT}"
 
     def restart_count(self) -> int:
-        """Return 1 when it has ended by itself."""
+        """Return 1 if the process has exited by itself."""
         return int(self.processes[-1].poll() is not None)
 
     def log(self, lines: int = 60) -> str:
@@ -98,14 +98,14 @@ class HostOperator(Operator):
         return [self.processes[-1].pid]
 
     def kill(self) -> None:
-        """End it as a crash would; another one starts at once."""
+        """Kill the process as a crash would and start another at once."""
         self.processes[-1].send_signal(signal.SIGKILL)
         self.processes[-1].wait(10)
         self._start()
 
     @contextmanager
     def away(self) -> Iterator[None]:
-        """Have none until the context ends; it goes as a crash would take it."""
+        """Kill the process as a crash would and start another when the context ends."""
         self.processes[-1].send_signal(signal.SIGKILL)
         self.processes[-1].wait(10)
         try:
@@ -115,17 +115,17 @@ class HostOperator(Operator):
             self.wait()
 
     def restart(self) -> None:
-        """Have it end properly and start another one."""
+        """Stop the process gracefully and start another."""
         wait_for_end(self.processes[-1])
         self._start()
         self.wait()
 
     def resident(self) -> dict[str, float]:
-        """Return its memory in MiB."""
+        """Return its resident memory in MiB."""
         return dict.fromkeys(("metrics", "kernel"), resident_of(self.pids()[0]))
 
     def cpu_seconds(self) -> float:
-        """Return the processor time that it has used."""
+        """Return the CPU time that it has used."""
         return cpu_of(self.pids()[0])
 
     def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""An HTTP server between a client and the API server that answers by itself when told to."""
+"""An HTTP proxy in front of the API server that can answer requests itself."""
 
 import aiohttp
 from aiohttp import web
@@ -7,7 +7,7 @@ from pgoperator.kube.access import Access
 
 
 class HttpProxy:
-    """Forwards, except that the next requests get what `answers` holds: (status, headers) in order."""
+    """Forwards requests, except the next ones, which get the responses in `answers`: (status, headers)."""
 
     def __init__(self, target: Access) -> None:
         self._target = target

@@ -12,7 +12,7 @@ from tests.support.operators import Operator
 
 @contextmanager
 def installed(kubectl: Kubectl) -> Iterator[Operator]:
-    """Install it into the namespace of `kubectl`; the namespace's clusters are deleted before it goes."""
+    """Install the operator into the namespace of `kubectl`; delete the clusters before the operator stops."""
     on_host = os.environ.get("E2E_OPERATOR") == "host"
     operator = HostOperator.install(kubectl) if on_host else Operator.install(kubectl)
     try:

@@ -34,7 +34,9 @@ def pod(
     }
 
 
-def volume(name: str) -> Manifest:
+def volume(name: str, *, superseded: bool = False) -> Manifest:
     own = labels.instance("cluster1", SET, name) | {labels.ROLE: labels.ROLE_PGDATA}
-    metadata = {"name": f"{name}-pgdata", "namespace": NAMESPACE, "labels": own}
+    metadata = {"name": f"{name}-pgdata", "namespace": NAMESPACE, "labels": own, "annotations": {}}
+    if superseded:
+        metadata["annotations"] = {labels.SUPERSEDED: "restore1"}
     return {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata}

@@ -1,4 +1,4 @@
-"""kubectl as a typed function, watches with the time of each event, and waiting that explains itself."""
+"""kubectl as a typed function, watches that record the time of each event, and waits with a diagnosis."""
 
 import json
 import os
@@ -8,22 +8,25 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.support import rest
+
 Manifest = dict[str, Any]
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
-# A deadline ends a wait for what will never be. That a busy machine takes its time is no failure.
+# Deadlines are for conditions that never become true. A slow machine must not fail a test.
 PATIENCE = 60.0
 
 
 class KubectlError(Exception):
-    """kubectl ended with a status other than 0; the message is what it said."""
+    """kubectl failed; the message is its output."""
 
 
 class NeverHappened(AssertionError):  # noqa: N818 - the name states the fact
-    """What a test waited for did not happen in time."""
+    """The condition that a test waits for did not become true in time."""
 
 
 def local(*arguments: str) -> str:
@@ -68,7 +71,9 @@ class Kubectl:
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            raise KubectlError(f"kubectl {' '.join(arguments)[:200]}: no end within {seconds} s") from None
+            raise KubectlError(
+                f"kubectl {' '.join(arguments)[:200]}: still running after {seconds} s"
+            ) from None
         if done.returncode:
             raise KubectlError(
                 f"kubectl {' '.join(arguments)[:200]}: {done.stderr.strip()} {done.stdout.strip()}"
@@ -76,7 +81,7 @@ class Kubectl:
         return done.stdout
 
     def apply(self, *manifests: Manifest) -> None:
-        """Apply objects as a user does: the API server's word on unknown fields counts."""
+        """Apply objects with strict validation: the API server rejects unknown fields."""
         items = {"apiVersion": "v1", "kind": "List", "items": list(manifests)}
         self.run(
             "apply",
@@ -89,17 +94,34 @@ class Kubectl:
 
     def get(self, kind: str, name: str) -> Manifest:
         """Read one object."""
-        return json.loads(self.run("get", kind, name, "--output=json"))
+        found = self.find(kind, name)
+        if found is None:
+            raise KubectlError(f"Error from server (NotFound): {kind} {name!r} not found")
+        return found
 
     def find(self, kind: str, name: str) -> Manifest | None:
         """Read one object that may be absent."""
-        found = self.run("get", kind, name, "--output=json", "--ignore-not-found")
-        return json.loads(found) if found.strip() else None
+        if (location := rest.path(kind, self.namespace)) is None:
+            found = self.run("get", kind, name, "--output=json", "--ignore-not-found")
+            return json.loads(found) if found.strip() else None
+        try:
+            return rest.reader(self.config).get(f"{location}/{name}")
+        except rest.Refused as error:
+            if error.status == HTTPStatus.NOT_FOUND:
+                return None
+            raise KubectlError(str(error)) from error
 
     def items(self, kinds: str, selector: str = "") -> list[Manifest]:
         """Read the objects of one or several kinds ("pods,services")."""
-        arguments = [f"--selector={selector}"] if selector else []
-        return json.loads(self.run("get", kinds, "--output=json", *arguments))["items"]
+        locations = [rest.path(kind, self.namespace) for kind in kinds.split(",")]
+        if None in locations:
+            arguments = [f"--selector={selector}"] if selector else []
+            return json.loads(self.run("get", kinds, "--output=json", *arguments))["items"]
+        try:
+            lists = [rest.reader(self.config).get(str(one), selector=selector) for one in locations]
+        except rest.Refused as error:
+            raise KubectlError(str(error)) from error
+        return [item for found in lists for item in rest.objects(found)]
 
     def names(self, kinds: str, selector: str = "") -> list[str]:
         """Return the names of objects, sorted."""
@@ -110,7 +132,7 @@ class Kubectl:
         self.run("patch", kind, name, "--type=merge", f"--patch={json.dumps(patch)}", *arguments)
 
     def delete(self, kind: str, name: str, *arguments: str) -> None:
-        """Delete an object without waiting for its end."""
+        """Delete an object without waiting until it is gone."""
         self.run("delete", kind, name, "--wait=false", "--ignore-not-found", *arguments)
 
     def exec(
@@ -122,7 +144,7 @@ class Kubectl:
         return self.run(*where, "--", *command, stdin=stdin, seconds=seconds)
 
     def logs(self, pod: str, *arguments: str) -> str:
-        """Return a pod's log, or why there is none."""
+        """Return a pod's log, or the error if it has none."""
         try:
             return self.run("logs", pod, *arguments)
         except KubectlError as error:
@@ -136,9 +158,9 @@ def until(
     explain: Callable[[], str] = lambda: "",
     pause: float = 0.25,
 ) -> Any:
-    """Wait until `check` gives something true, and return it; NeverHappened with an explanation else.
+    """Wait until `check` returns a true value and return it; raise NeverHappened with `explain()` otherwise.
 
-    KubectlError and AssertionError count as "not yet", and the last one is part of the explanation.
+    KubectlError and AssertionError count as "not yet"; the message of NeverHappened has the last error.
     """
     seconds = max(seconds, PATIENCE)
     deadline = time.monotonic() + seconds
@@ -157,7 +179,7 @@ def until(
 
 @dataclass(frozen=True)
 class Event:
-    """What a watch said, and when it was heard (seconds since the epoch)."""
+    """An event of a watch and the time when it was received (seconds since the epoch)."""
 
     at: float
     type: str
@@ -166,7 +188,7 @@ class Event:
 
 @dataclass
 class Watch:
-    """A watch in the background, from now on; use it as a context."""
+    """A watch in the background; use it as a context manager."""
 
     kubectl: Kubectl
     path: str
@@ -201,23 +223,23 @@ class Watch:
         self._process.stdout.close()
 
     def first(self, check: Callable[[Event], bool]) -> float | None:
-        """Return the time of the first event that is so."""
+        """Return the time of the first event that `check` accepts."""
         return next((event.at for event in list(self.events) if check(event)), None)
 
 
 def condition(manifest: Manifest | None, kind: str) -> Manifest:
-    """Return a condition of an object's status, empty when there is none."""
+    """Return a condition of an object's status, or an empty one."""
     conditions: Iterable[Manifest] = (manifest or {}).get("status", {}).get("conditions", [])
     return next((c for c in conditions if c["type"] == kind), {})
 
 
 def is_ready(pod: Manifest) -> bool:
-    """Tell whether a pod is Ready and not being deleted."""
+    """Return whether a pod is Ready and not being deleted."""
     return "deletionTimestamp" not in pod["metadata"] and condition(pod, "Ready").get("status") == "True"
 
 
 def restarts(pods: Sequence[Manifest]) -> dict[str, tuple[str, dict[str, int]]]:
-    """Return each pod's uid and the restarts of its containers: equal means that nothing was restarted."""
+    """Return each pod's uid and the restart counts of its containers: equal values mean no restart."""
     return {
         pod["metadata"]["name"]: (
             pod["metadata"]["uid"],

@@ -1,4 +1,4 @@
-"""A namespace of a test's own, in which pods must be restricted."""
+"""A namespace for one test that enforces the restricted Pod Security Standard."""
 
 import os
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ RESTRICTED = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("e
 
 @contextmanager
 def temporary_namespace(admin: Kubectl, name: str) -> Iterator[Kubectl]:
-    """Make it, and remove it afterwards; with E2E_KEEP set it stays, for whoever wants to look."""
+    """Create the namespace and delete it afterwards, unless E2E_KEEP is set."""
     kubectl = admin.within(name)
     metadata = {"name": name, "labels": RESTRICTED}
     kubectl.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
@@ -24,7 +24,7 @@ def temporary_namespace(admin: Kubectl, name: str) -> Iterator[Kubectl]:
 
 
 def empty(kubectl: Kubectl) -> None:
-    """Delete the clusters of a namespace while their operator lives; by force when it does not help."""
+    """Delete the clusters of a namespace while their operator runs; remove finalizers after 40 s."""
     if os.environ.get("E2E_KEEP"):
         return
     kubectl.run("delete", KIND, "--all", "--wait=false", "--ignore-not-found")
@@ -33,7 +33,7 @@ def empty(kubectl: Kubectl) -> None:
     except KubectlError:
         for name in kubectl.names(KIND):
             kubectl.patch(KIND, name, {"metadata": {"finalizers": None}})
-    # One that was being taken when its cluster went is let go by its own reconciler, which ends now.
+    # A backup that was running keeps its finalizer when the operator stops before it has removed it.
     for backup in kubectl.items("perconapgbackups"):
         if backup["metadata"].get("finalizers"):
             kubectl.patch("perconapgbackups", backup["metadata"]["name"], {"metadata": {"finalizers": None}})

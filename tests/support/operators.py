@@ -1,4 +1,4 @@
-"""The operator as it is installed: from the bundle into a namespace of the test's own."""
+"""The operator, installed from the bundle into a namespace of the test."""
 
 import json
 import os
@@ -23,7 +23,7 @@ BUNDLE = REPOSITORY / "manifests" / "bundle.yaml"
 
 @cache
 def _bundle(config: str) -> tuple[list[Manifest], list[Manifest]]:
-    """Return the definitions and the other objects of the bundle, with the images that were built here."""
+    """Return the definitions and the other objects of the bundle, with locally built images."""
     text = Kubectl(config).run("create", "--dry-run=client", "--output=json", f"--filename={BUNDLE}")
     objects = install.objects_of(text)
     digest = images.recorded_digest(images.ALL[images.OPERATOR])
@@ -34,7 +34,7 @@ def _bundle(config: str) -> tuple[list[Manifest], list[Manifest]]:
 
 @cache
 def provide() -> None:
-    """Have the local Kubernetes with the images as the sources are now; a running one is not disturbed."""
+    """Start the local Kubernetes if it is not running, and load images of the current sources."""
     on_host = os.environ.get("E2E_OPERATOR") == "host"
     wanted = (images.PGBOUNCER_IMAGE, images.POSTGRES, *(() if on_host else (images.OPERATOR,)))
     if not (kubernetes.SERVER.folder / "cluster.json").exists() or not kubernetes.SERVER.ready():
@@ -55,7 +55,7 @@ def _ensure_definitions(config: str) -> None:
 
 
 def cluster_wide(kubectl: Kubectl) -> str | None:
-    """Return the namespace of an operator that watches all of them, and would meddle with another one."""
+    """Return the namespace of an operator that watches all namespaces and would conflict with another."""
     found = json.loads(kubectl.run("get", "deployments", "--all-namespaces", "--output=json"))["items"]
     for item in found:
         if item["metadata"]["name"] != DEPLOYMENT:
@@ -68,7 +68,7 @@ def cluster_wide(kubectl: Kubectl) -> str | None:
 
 
 def objects(kubectl: Kubectl) -> list[Manifest]:
-    """Return what the bundle installs into the namespace of `kubectl`."""
+    """Return the objects that the bundle installs into the namespace of `kubectl`."""
     _ensure_definitions(kubectl.config)
     found: list[Manifest] = json.loads(json.dumps(_bundle(kubectl.config)[1]))
     for item in found:
@@ -79,7 +79,7 @@ def objects(kubectl: Kubectl) -> list[Manifest]:
 
 
 def product_images(major: int) -> dict[str, str]:
-    """Return the environment variables that name the images built here."""
+    """Return the environment variables that name the locally built images."""
     return {
         f"RELATED_IMAGE_POSTGRES_{major}": images.POSTGRES,
         "RELATED_IMAGE_PGBOUNCER": images.PGBOUNCER_IMAGE,
@@ -95,7 +95,7 @@ class Operator:
 
     @classmethod
     def install(cls, kubectl: Kubectl) -> "Operator":
-        """Install one into the namespace of `kubectl` and wait; a cluster-wide one is used as it is."""
+        """Install an operator into the namespace of `kubectl`, unless a cluster-wide operator runs."""
         if (found := cluster_wide(kubectl)) is not None:
             return cls(kubectl.within(found))
         kubectl.apply(*objects(kubectl))
@@ -108,7 +108,7 @@ class Operator:
         until("the operator is ready", self.is_ready, 60, self.log)
 
     def is_ready(self) -> bool:
-        """Tell whether one pod is ready, and no other is there."""
+        """Return whether there is one pod and it is ready."""
         pods = self._pods()
         return len(pods) == 1 and is_ready(pods[0])
 
@@ -123,7 +123,7 @@ class Operator:
         return pods[0]
 
     def node(self) -> str:
-        """Return the node it runs on; none for one on this machine."""
+        """Return its node; an operator on this machine has none."""
         return str(self.pod().get("spec", {}).get("nodeName", ""))
 
     @property
@@ -133,11 +133,11 @@ class Operator:
         return f"system:serviceaccount:{self.kubectl.namespace}:{account}"
 
     def restart_count(self) -> int:
-        """Return how often its container was restarted."""
+        """Return the restart count of its container."""
         return sum(c["restartCount"] for c in self.pod()["status"].get("containerStatuses", []))
 
     def log(self, lines: int = 60) -> str:
-        """Return the end of its log, and of the log of a container that ended before."""
+        """Return the end of its log and of the log of its previous container."""
         now = self.kubectl.logs(f"deployment/{DEPLOYMENT}", f"--tail={lines}")
         before = self.kubectl.logs(f"deployment/{DEPLOYMENT}", f"--tail={lines}", "--previous")
         return f"--- operator ---\n{now}\n" + (
@@ -151,10 +151,10 @@ class Operator:
         return [pid for pid in _pids() if any(i in _read(f"/proc/{pid}/cgroup") for i in ids)]
 
     def stop(self) -> None:
-        """Leave it: it goes with its namespace."""
+        """Do nothing: the operator is deleted with its namespace."""
 
     def kill(self) -> None:
-        """End it as a crash of its node would: no signal handler runs, and another pod takes its place."""
+        """Kill it as a crash of its node would: no signal handler runs, and another pod replaces it."""
         name = self.pod()["metadata"]["name"]
         pids = self.pids()
         assert pids, "the operator has no process on this machine"
@@ -164,7 +164,7 @@ class Operator:
 
     @contextmanager
     def away(self) -> Iterator[None]:
-        """Have none until the context ends."""
+        """Run no operator until the context ends."""
         self.kubectl.run("scale", "deployment", DEPLOYMENT, "--replicas=0")
         try:
             until("the operator is gone", lambda: not self._pods(), 60)
@@ -174,13 +174,13 @@ class Operator:
             self.wait()
 
     def restart(self) -> None:
-        """Replace its pod, with a proper shutdown, and wait for the next one."""
+        """Replace its pod gracefully and wait for the next pod."""
         name = self.pod()["metadata"]["name"]
         self.kubectl.run("delete", "pod", name, "--wait=true", "--timeout=60s", seconds=70)
         self.wait()
 
     def resident(self) -> dict[str, float]:
-        """Return its memory in MiB: what it says of itself, and what the kernel says of its processes."""
+        """Return its resident memory in MiB, by its own metrics and by the kernel."""
         pod = self.pod()
         url = f"http://{pod['status']['podIP']}:8080/metrics"
         own = _metric(url, "process_resident_memory_bytes")
@@ -188,7 +188,7 @@ class Operator:
         return {"metrics": own / 2**20, "kernel": kernel}
 
     def cpu_seconds(self) -> float:
-        """Return the processor time that it has used."""
+        """Return the CPU time that it has used."""
         return _metric(f"http://{self.pod()['status']['podIP']}:8080/metrics", "process_cpu_seconds_total")
 
 
@@ -216,13 +216,13 @@ def resident_of(pid: int) -> float:
 
 
 def cpu_of(pid: int) -> float:
-    """Return a process's processor time in seconds."""
+    """Return the CPU time of a process in seconds."""
     fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") if fields else 0.0
 
 
 def wait_for_end(process: subprocess.Popen[bytes], seconds: float = 30) -> None:
-    """End a process gently, and by force when that does not help."""
+    """Terminate a process; kill it when it does not end."""
     process.terminate()
     end = time.monotonic() + seconds
     while process.poll() is None and time.monotonic() < end:

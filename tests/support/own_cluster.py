@@ -1,6 +1,6 @@
-"""A local Kubernetes of the tests' own, beside the one that somebody may be using.
+"""A second local Kubernetes for the tests, so that the developer's own is not disturbed.
 
-`local` is always asked in a process of its own, with the number of that cluster.
+`local` always runs in a separate process with the number of that cluster.
 """
 
 import json
@@ -10,9 +10,10 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-from tests.support.kubectl import REPOSITORY, Kubectl, is_ready, until
+from tests.support.kubectl import REPOSITORY, Kubectl, Manifest, is_ready, until
 
 NUMBER = "9"
 NODES = ("node1", "node2")
@@ -28,7 +29,7 @@ print(json.dumps([*place, network.POD_RANGE, network.SERVICE_RANGE]))
 
 
 def run(*command: str, seconds: float = 600) -> str:
-    """Run a command for the cluster of the tests and return what it prints."""
+    """Run a command for the tests' cluster and return its output."""
     done = subprocess.run(
         command,
         cwd=REPOSITORY,
@@ -44,7 +45,7 @@ def run(*command: str, seconds: float = 600) -> str:
 
 @dataclass(frozen=True)
 class Process:
-    """A process of this machine; another one with its id began at another time."""
+    """A process of this machine; the start time distinguishes it from a later process with the same id."""
 
     pid: int
     began: str
@@ -53,7 +54,7 @@ class Process:
 
 @dataclass
 class OwnCluster:
-    """What `local` makes of number 9, and what the machine shows of it."""
+    """The cluster number 9 of `local` and its traces on the machine."""
 
     folder: Path
     content: Path
@@ -63,30 +64,30 @@ class OwnCluster:
     pods: str
     services: str
     containers: set[str] = field(default_factory=set)
-    """The ids of all containers that were seen so far."""
+    """The ids of all containers seen so far."""
 
     @classmethod
     def find(cls) -> "OwnCluster":
-        """Ask where it is."""
+        """Read the paths and names of the cluster."""
         run_folder, content, *rest = json.loads(run(sys.executable, "-c", _PLACE))
         return cls(Path(run_folder), Path(content), *rest)
 
     def build(self) -> None:
-        """Build what is missing of programs and images, which takes its time once."""
+        """Build missing programs and images; the first time takes minutes."""
         run(sys.executable, "-c", _BUILD, seconds=3600)
 
     def up(self) -> None:
-        """Do what `make up` does for the Kubernetes, with the images that every node needs."""
+        """Start Kubernetes as `make up` does, with the images that every node needs."""
         run(sys.executable, "-c", _UP)
 
     def begin_up(self) -> subprocess.Popen[bytes]:
-        """Begin it, and do not wait."""
+        """Start the cluster without waiting."""
         quiet = subprocess.DEVNULL
         command = [sys.executable, "-c", _UP]
         return subprocess.Popen(command, cwd=REPOSITORY, env=ENVIRONMENT, stdout=quiet, stderr=quiet)
 
     def down(self) -> None:
-        """Do what `make down` does."""
+        """Remove the cluster as `make down` does."""
         run(sys.executable, "-m", "local", "down")
 
     @property
@@ -94,30 +95,37 @@ class OwnCluster:
         """Return kubectl of the administrator."""
         return Kubectl(str(self.folder / "admin.kubeconfig"))
 
+    def _is_accepted(self, pod: Manifest) -> bool:
+        self.kubectl.apply(pod)
+        return True
+
+    def _runs(self, pod: str) -> bool:
+        return is_ready(self.kubectl.get("pod", pod))
+
     def use(self) -> None:
         """Run a pod on each node, which leaves containers, mounts and addresses behind."""
         for node in NODES:
             container = {"name": "sleeper", "image": self.image, "imagePullPolicy": "Never"}
             spec = {"nodeName": node, "containers": [container | {"command": ["sleep", "infinity"]}]}
             pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": node}, "spec": spec}
-            # The namespace's account is made by a controller, which may have just started.
-            until(f"a pod for {node} is accepted", lambda p=pod: self.kubectl.apply(p) or True, 60)
+            # A controller creates the namespace's ServiceAccount, and may have just started.
+            until(f"a pod for {node} is accepted", partial(self._is_accepted, pod), 60)
         for node in NODES:
-            until(f"the pod on {node} runs", lambda n=node: is_ready(self.kubectl.get("pod", n)), 60)
+            until(f"the pod on {node} runs", partial(self._runs, node), 60)
         tasks = self.folder.glob("*/containerd/io.containerd.runtime.v2.task/k8s.io/*")
         self.containers |= {folder.name for folder in tasks}
 
     def records(self) -> dict[str, str]:
-        """Return what is recorded of its processes."""
+        """Return the recorded processes."""
         return {file.stem: file.read_text() for file in (self.folder / "processes").glob("*.pid")}
 
     def recorded(self) -> list[Process]:
-        """Return the recorded processes that run."""
+        """Return the recorded processes that are running."""
         pids = {int(text.split()[0]) for text in self.records().values()}
         return [process for process in self.processes() if process.pid in pids]
 
     def processes(self) -> list[Process]:
-        """Return the processes that work in its folders, and those of its containers."""
+        """Return the processes in its folders and those of its containers."""
         found = []
         for entry in Path("/proc").glob("[0-9]*"):
             try:
@@ -132,7 +140,7 @@ class OwnCluster:
         return found
 
     def left(self) -> list[str]:
-        """Return everything that the machine has of it."""
+        """Return all traces of the cluster on the machine."""
         return [
             *(f"process {p.pid} {p.command}" for p in self.processes()),
             *self._mounts(),
@@ -160,7 +168,7 @@ class OwnCluster:
 
 
 def gone(processes: list[Process], seconds: float = 60) -> None:
-    """Wait for the end of processes."""
+    """Wait until the processes have ended."""
 
     def ended(process: Process) -> bool:
         try:

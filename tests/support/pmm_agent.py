@@ -1,8 +1,8 @@
-"""What stands in for PMM's client in a test: runs in its place, with its environment and its mounts.
+"""A replacement for PMM's client in a test, with the environment and the mounts of the real client.
 
-It does what the entry point of the real image does with that environment: answers kubelet, runs the prerun
-script with `pmm-admin` in the PATH. That `pmm-admin`, which is this file too, reads the credentials, looks
-into the query source over TLS, and registers at the server with the token.
+Like the entry point of the real image, it answers kubelet's probes and runs the prerun
+script with `pmm-admin` in the PATH. This file is also that `pmm-admin`: it reads the credentials, queries
+the query source over TLS, and registers at the server with the token.
 """
 
 import base64
@@ -47,14 +47,14 @@ def agent() -> None:
 def admin(arguments: list[str]) -> None:
     options = dict(a.removeprefix("--").partition("=")[::2] for a in arguments if a.startswith("--"))
     words = [a for a in arguments if not a.startswith("--")]
-    told = {"words": words, "options": options, "node": os.environ["PMM_AGENT_SETUP_NODE_NAME"]}
+    node = {"words": words, "options": options, "node": os.environ["PMM_AGENT_SETUP_NODE_NAME"]}
     if words == ["add", "postgresql"]:
-        told |= look(options)
-    register(told)
+        node |= look(options)
+    register(node)
 
 
 def look(options: dict[str, str]) -> dict[str, str]:
-    """Read the query source as the user in the file of credentials."""
+    """Read the query source as the user in the credentials file."""
     source = Path(options["credentials-source"])
     credentials = json.loads(source.read_text(encoding="utf-8"))
     query = (
@@ -68,8 +68,6 @@ def look(options: dict[str, str]) -> dict[str, str]:
         "PGPASSWORD": credentials["password"],
         "PGDATABASE": "postgres",
         "PGSSLMODE": "require",
-        "PGSSLCERT": options["tls-cert-file"],
-        "PGSSLKEY": options["tls-key-file"],
     }
     done = subprocess.run(
         ["psql", "-XqAt", "-c", query], env=environment, capture_output=True, text=True, check=False
@@ -78,14 +76,14 @@ def look(options: dict[str, str]) -> dict[str, str]:
     return {"seen": done.stdout.strip() or done.stderr.strip(), "mode": mode}
 
 
-def register(told: object) -> None:
+def register(node: object) -> None:
     server, user = os.environ["PMM_AGENT_SERVER_ADDRESS"], os.environ["PMM_AGENT_SERVER_USERNAME"]
     token = base64.b64encode(f"{user}:{os.environ['PMM_AGENT_SERVER_PASSWORD']}".encode()).decode()
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     request = urllib.request.Request(
         f"https://{server}/v1/management/services",
-        data=json.dumps(told).encode(),
+        data=json.dumps(node).encode(),
         headers={"Authorization": f"Basic {token}"},
     )
     urllib.request.urlopen(request, context=context, timeout=10).close()

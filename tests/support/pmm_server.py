@@ -1,4 +1,4 @@
-"""A server to register at, over TLS: it takes one token, and prints what it is told.
+"""A registration server over TLS that accepts one token and prints each request.
 
 python3 -u pmm_server.py PORT FILE-OF-CERTIFICATE-AND-KEY TOKEN-FILE
 """

@@ -1,4 +1,4 @@
-"""The restricted Pod Security Standard, as Kubernetes documents it.
+"""The restricted Pod Security Standard.
 
 https://kubernetes.io/docs/concepts/security/pod-security-standards/ (baseline and restricted, Linux pods).
 """
@@ -39,7 +39,7 @@ SELINUX = (None, "", "container_t", "container_init_t", "container_kvm_t", "cont
 
 
 def violations(spec: Manifest) -> list[str]:
-    """What in the spec of a pod the restricted standard does not allow."""
+    """Return the violations of the restricted standard in a pod's spec."""
     return [*_pod(spec), *(problem for one in _containers(spec) for problem in _container(spec, one))]
 
 
@@ -63,7 +63,7 @@ def _pod(spec: Manifest) -> Iterator[str]:
 
 
 def _common(where: str, context: dict[str, Any]) -> Iterator[str]:
-    """Rules for the security context of a pod and of a container alike, where a value is given."""
+    """Return violations of the rules that apply to the security context of pods and of containers."""
     if context.get("runAsUser") == 0:
         yield f"{where}: runAsUser 0"
     if context.get("runAsNonRoot") is False:

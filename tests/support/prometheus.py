@@ -1,7 +1,7 @@
-"""Debian's Prometheus as a process of this machine, with the configuration that the project ships.
+"""Debian's Prometheus as a process of this machine with the shipped configuration.
 
-Debian builds it without the discovery of Kubernetes: what that would find is looked up with kubectl and given
-to it in a file, with the same labels. To kubelets it shows the administrator's certificate, having no token.
+Debian builds Prometheus without Kubernetes service discovery: the tests look the targets up with kubectl and
+write them to a file with the same labels. Kubelets get the administrator's certificate instead of a token.
 """
 
 import base64
@@ -34,20 +34,20 @@ KUBELET = "kubelet"
 
 
 def alerts() -> list[Manifest]:
-    """Return the alerts that the project ships."""
+    """Return the shipped alerts."""
     rules = yaml.safe_load((MONITORING / "rules.yaml").read_text(encoding="utf-8"))
     return [rule for group in rules["groups"] for rule in group["rules"]]
 
 
 def shipped_configuration() -> Manifest:
-    """Return the configuration that the project ships."""
+    """Return the shipped configuration."""
     found: Manifest = yaml.safe_load((MONITORING / "prometheus.yaml").read_text(encoding="utf-8"))
     return found
 
 
 @dataclass(frozen=True)
 class Prometheus:
-    """A running one; it looks at one namespace, every two seconds."""
+    """A running Prometheus that scrapes one namespace every two seconds."""
 
     kubectl: Kubectl
     operator: Operator
@@ -57,7 +57,7 @@ class Prometheus:
 
     @classmethod
     def start(cls, kubectl: Kubectl, operator: Operator) -> "Prometheus":
-        """Start it and wait until it answers; its alerts wait for nothing."""
+        """Start Prometheus and wait until it answers; alerts fire without a pending time."""
         host.install_packages(PACKAGE)
         program = shutil.which("prometheus")
         assert program
@@ -82,7 +82,7 @@ class Prometheus:
         return started
 
     def stop(self) -> None:
-        """End it and remove what it stored."""
+        """Stop Prometheus and remove its data."""
         wait_for_end(self.process)
         shutil.rmtree(self.folder)
 
@@ -91,7 +91,7 @@ class Prometheus:
         return "--- Prometheus ---\n" + (self.folder / "log").read_text(errors="replace")[-2000:]
 
     def discover(self) -> None:
-        """Tell it which pods there are now."""
+        """Write the current pods into the target file."""
         for job in shipped_configuration()["scrape_configs"]:
             if job["job_name"] == KUBELET:
                 groups = [{"targets": [address]} for address in kubelets(self.kubectl)]
@@ -105,24 +105,24 @@ class Prometheus:
             _replace(self.folder / f"{job['job_name']}.json", json.dumps(groups))
 
     def query(self, expression: str) -> list[dict[str, Any]]:
-        """Return the series that an expression gives now, none while there is no answer."""
+        """Return the current series of an expression, or none if Prometheus does not answer."""
         found: list[dict[str, Any]] = self._get("query", query=expression).get("data", {}).get("result", [])
         return found
 
     def targets(self) -> list[dict[str, Any]]:
-        """Return what is scraped, with how that goes."""
+        """Return the targets and their health."""
         found: list[dict[str, Any]] = self._get("targets").get("data", {}).get("activeTargets", [])
         return found
 
     def has_fired(self, alert: str, since: float, **labels: str) -> bool:
-        """Tell whether an alert has fired since a moment (seconds since the epoch)."""
+        """Return whether an alert has fired since a time (seconds since the epoch)."""
         wanted = {"alertname": alert, "alertstate": "firing", **labels}
         selector = ",".join(f'{name}="{value}"' for name, value in wanted.items())
         seconds = int(time.time() - since)
         return seconds > 0 and bool(self.query(f"count_over_time(ALERTS{{{selector}}}[{seconds}s])"))
 
     def fires(self, alert: str) -> bool:
-        """Tell whether an alert fires now."""
+        """Return whether an alert is firing."""
         return bool(self.query(f'ALERTS{{alertname="{alert}",alertstate="firing"}}'))
 
     def _get(self, what: str, **parameters: str) -> dict[str, Any]:
@@ -138,7 +138,7 @@ class Prometheus:
 
 
 def kubelets(kubectl: Kubectl) -> list[str]:
-    """Return where the kubelets serve."""
+    """Return the addresses of the kubelets."""
     found = [
         (node["status"]["addresses"], node["status"]["daemonEndpoints"]) for node in kubectl.items("nodes")
     ]
@@ -167,7 +167,7 @@ def _write_configuration(kubectl: Kubectl, folder: Path) -> None:
 
 
 def _administrator(kubectl: Kubectl, folder: Path) -> dict[str, str]:
-    """Write the certificate of kubectl's user and its key, and return where they are."""
+    """Write the certificate and the key of kubectl's user and return their paths."""
     user = yaml.safe_load(Path(kubectl.config).read_text(encoding="utf-8"))["users"][0]["user"]
     files = {"cert_file": "client-certificate-data", "key_file": "client-key-data"}
     for name, key in files.items():
@@ -176,7 +176,7 @@ def _administrator(kubectl: Kubectl, folder: Path) -> dict[str, str]:
 
 
 def _targets(pod: Manifest) -> Iterator[Manifest]:
-    """Return what Prometheus' own discovery makes of a pod: a target for each port."""
+    """Return the targets that Prometheus' service discovery makes of a pod: one for each port."""
     metadata, address = pod["metadata"], pod.get("status", {}).get("podIP")
     if not address or pod["status"]["phase"] in ("Succeeded", "Failed"):
         return
@@ -199,7 +199,7 @@ def _target(address: str, port: str, namespace: str, pod: str, labels: dict[str,
 
 
 def _replace(path: Path, text: str) -> None:
-    """Write a file that is never seen half."""
+    """Write a file atomically."""
     draft = path.with_suffix(".new")
     draft.write_text(text, encoding="utf-8")
     draft.rename(path)

@@ -1,11 +1,11 @@
-"""Faults on the wire, made outside of our code."""
+"""Network faults between a client and a server."""
 
 import asyncio
 from contextlib import suppress
 
 
 class TcpProxy:
-    """Passes bytes on, until told otherwise."""
+    """Forwards bytes until a fault is set."""
 
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
@@ -22,22 +22,22 @@ class TcpProxy:
         self.port = self._server.sockets[0].getsockname()[1]
 
     def cut(self) -> None:
-        """End every connection now; new ones are served."""
+        """Close every connection; accept new ones."""
         for task in self._links:
             task.cancel()
 
     def refuse(self) -> None:
-        """End every connection, and every new one."""
+        """Close every connection and every new one."""
         self._open = False
         self.cut()
 
     def serve(self) -> None:
-        """Serve again, at full flow."""
+        """Forward bytes again."""
         self._open = True
         self._flowing.set()
 
     def stall(self) -> None:
-        """Keep connections, and pass nothing: a network that swallows packets."""
+        """Keep connections open but forward nothing, like a network that drops packets."""
         self._flowing.clear()
 
     async def stop(self) -> None:

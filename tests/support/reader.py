@@ -1,4 +1,4 @@
-"""A reader of the documents, who runs their commands as they stand."""
+"""Run the commands of the documents unchanged."""
 
 import os
 import subprocess
@@ -11,12 +11,12 @@ from tests.support.kubectl import Kubectl
 from tests.support.operators import DEPLOYMENT
 
 MINUTES = 12
-# What a page starts in the background does not outlive a command that fails.
+# A failed command also ends the background jobs of the page.
 END = "trap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n"
 
 
 def prepare(kubectl: Kubectl, folder: Path) -> Path:
-    """Return a kubeconfig of the reader's own, with the namespace as the current one; and have Helm."""
+    """Return a kubeconfig with the namespace as the current one, and build Helm."""
     bins.build(["helm"])
     path = folder / "kubeconfig"
     path.write_text(Path(kubectl.config).read_text(encoding="utf-8"), encoding="utf-8")
@@ -27,7 +27,7 @@ def prepare(kubectl: Kubectl, folder: Path) -> Path:
 
 
 def run(page: str, config: Path) -> str:
-    """Run the marked blocks of a page, in their order and one shell, and return what they print."""
+    """Run the marked blocks of a page in order, in one shell, and return their output."""
     marked = [block for block in documents.shell_blocks(page) if block.name]
     assert marked, f"{page} has no marked block"
     if os.environ.get("E2E_OPERATOR") == "host":

@@ -1,20 +1,21 @@
-"""Restores under test, and the clusters that they are of."""
+"""Restores under test and their clusters."""
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from tests.support.backups import BACKUPS, ENDED, first_backup, manifest
 from tests.support.clients import Client
 from tests.support.clusters import Cluster, example
 from tests.support.kubectl import Manifest, until
-from tests.support.tell import tell
+from tests.support.output import emit
 
 RESTORES = "perconapgrestores"
 
 
 def cluster_with_rows(make: Callable[..., Cluster], client: Client, name: str, instances: int = 3) -> Cluster:
-    """Make a cluster that has a backup, and a table `kept` that is newer than that."""
+    """Create a cluster with a backup and a table `kept` that is newer than the backup."""
     made = make(example(name, instances=instances, poolers=1))
     made.apply()
     made.wait_ready()
@@ -25,18 +26,18 @@ def cluster_with_rows(make: Callable[..., Cluster], client: Client, name: str, i
 
 
 def add(cluster: Cluster, client: Client, rows: int) -> None:
-    """Commit so many rows more."""
+    """Insert and commit so many rows."""
     uri = cluster.credentials()["pgbouncer-uri"]
     client.sql(uri, f"INSERT INTO kept SELECT generate_series(1, {rows})")
 
 
 def count(cluster: Cluster, client: Client) -> int:
-    """Return how many rows there are."""
+    """Return the number of rows."""
     return int(client.sql(cluster.credentials()["pgbouncer-uri"], "SELECT count(*) FROM kept"))
 
 
 def identities(cluster: Cluster) -> dict[str, str]:
-    """Return the instances' pods: the same before and after means that nothing was stopped."""
+    """Return the instances' pods: equal values before and after mean that none was stopped."""
     return {p["metadata"]["name"]: p["metadata"]["uid"] for p in cluster.instances()}
 
 
@@ -46,18 +47,24 @@ def timeline(cluster: Cluster) -> int:
 
 
 def serves(cluster: Cluster, client: Client, rows: int) -> None:
-    """Everything is as it should be after a restore, and the table has so many rows."""
+    """Assert that the cluster is healthy after a restore and that the table has so many rows."""
     cluster.wait_ready()
     assert count(cluster, client) == rows
-    # Members tell their timeline once in a round only.
-    one_timeline = lambda: len({m["TL"] for m in cluster.patronictl()}) == 1  # noqa: E731
-    until("all members are on one timeline", one_timeline, 30, cluster.explain)
-    followers = ["Replica"] * (len(cluster.instances()) - 1)
-    assert sorted(m["Role"] for m in cluster.patronictl()) == ["Leader", *followers]
+    wanted = ["Leader", *["Replica"] * (len(cluster.instances()) - 1)]
+
+    # Members report their role and timeline once per loop.
+    def united() -> bool:
+        members = cluster.patronictl()
+        return sorted(m["Role"] for m in members) == wanted and len({m["TL"] for m in members}) == 1
+
+    until("all members follow the primary on one timeline", united, 30, cluster.explain)
     # Archiving works on the new timeline.
     before = cluster.psql("SELECT archived_count FROM pg_stat_archiver")
     cluster.psql("SELECT pg_switch_wal() FROM (SELECT pg_logical_emit_message(false, 'a', 'b')) a")
-    moved = lambda: cluster.psql("SELECT archived_count FROM pg_stat_archiver") != before  # noqa: E731
+
+    def moved() -> bool:
+        return cluster.psql("SELECT archived_count FROM pg_stat_archiver") != before
+
     until("a segment is archived", moved, 60, cluster.explain)
 
 
@@ -72,7 +79,7 @@ class Restore:
     began: float = field(default_factory=time.monotonic)
 
     def apply(self) -> "Restore":
-        """Ask for it."""
+        """Create the object."""
         spec = {"pgCluster": self.cluster.name, "repoName": self.repo, "options": list(self.options)}
         self.cluster.kubectl.apply(manifest("PerconaPGRestore", self.name, spec))
         self.began = time.monotonic()
@@ -84,7 +91,7 @@ class Restore:
         return found
 
     def wait_phase(self, *phases: str, seconds: float = 90) -> None:
-        """Wait until it is at one of these phases, or has ended."""
+        """Wait until the restore is in one of these phases or has ended."""
         until(
             f"{self.name} reaches {' or '.join(phases)}",
             lambda: (s := self.status()).get("phase") in phases or s.get("state") in ENDED,
@@ -94,7 +101,7 @@ class Restore:
         )
 
     def wait(self, state: str, seconds: float = 180) -> Manifest:
-        """Wait for its end, which must be `state`; return the status."""
+        """Wait until the restore ends with `state`; return the status."""
         until(
             f"{self.name} ends",
             lambda: self.status().get("state") in ENDED,
@@ -103,21 +110,27 @@ class Restore:
         )
         status = self.status()
         assert status["state"] == state, f"{status}\n{self.cluster.explain()}"
-        tell(f"restore {self.name}: {state} after {time.monotonic() - self.began:.1f} s")
+        emit(f"restore {self.name}: {state} after {time.monotonic() - self.began:.1f} s")
         return status
 
     def wait_backup(self, seconds: float = 120) -> None:
-        """Wait until the backup that follows its success is there."""
+        """Wait for the backup that follows a successful restore."""
         ended = self.status()["completed"]
-        after = lambda: [  # noqa: E731
-            b
-            for b in self.cluster.kubectl.items(BACKUPS, self.cluster.selector)
-            if b.get("status", {}).get("state") == "Succeeded" and b["status"]["completed"] > ended
-        ]
+
+        def after() -> Any:
+            return [
+                b
+                for b in self.cluster.kubectl.items(BACKUPS, self.cluster.selector)
+                if b.get("status", {}).get("state") == "Succeeded" and b["status"]["completed"] > ended
+            ]
+
         until(f"a fresh backup follows {self.name}", after, seconds, self.cluster.explain)
 
     def delete(self, seconds: float = 60) -> None:
-        """Delete it and wait until it is gone."""
+        """Delete the object and wait until it is gone."""
         self.cluster.kubectl.delete(RESTORES, self.name)
-        gone = lambda: self.cluster.kubectl.find(RESTORES, self.name) is None  # noqa: E731
+
+        def gone() -> bool:
+            return self.cluster.kubectl.find(RESTORES, self.name) is None
+
         until(f"{self.name} is gone", gone, seconds, self.cluster.explain)

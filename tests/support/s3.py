@@ -1,4 +1,4 @@
-"""An S3 server over TLS with its own authority: versitygw on this machine, a Service in the namespace."""
+"""An S3 server over TLS with its own CA: versitygw on this machine behind a Service in the namespace."""
 
 import os
 import socket
@@ -23,7 +23,7 @@ NAME = "s3"
 
 @dataclass(frozen=True)
 class S3:
-    """The server, as clusters of one namespace reach it."""
+    """The S3 server, as clusters of one namespace reach it."""
 
     kubectl: Kubectl
     folder: Path
@@ -39,11 +39,11 @@ class S3:
         return {"name": name, "s3": {"bucket": BUCKET, "endpoint": self.endpoint, "region": REGION}}
 
     def configuration(self) -> list[Manifest]:
-        """Return the projections with its keys and its authority."""
+        """Return the projections with its keys and its CA."""
         return [{"secret": {"name": SECRET}}]
 
     def options(self, name: str = "repo1", path: str = "/pgbackrest/repo1") -> dict[str, str]:
-        """Return what a cluster's `global` must say."""
+        """Return the `global` options for a cluster that uses the server."""
         return {
             f"{name}-path": path,
             f"{name}-s3-uri-style": "path",
@@ -51,25 +51,25 @@ class S3:
         }
 
     def add_repo(self, cluster: Manifest, name: str, path: str) -> None:
-        """Give a cluster's manifest one more repository, in this store."""
+        """Add a repository in this store to a cluster's manifest."""
         settings = cluster["spec"]["backups"]["pgbackrest"]
         settings["repos"].append(self.repo(name))
         settings["configuration"] = self.configuration()
         settings["global"] = self.options(name, path)
 
     def route(self, port: int) -> None:
-        """Lead the Service to another port of this machine."""
+        """Point the Service to another port of this machine."""
         self.kubectl.apply(_endpoints(port))
 
     def files(self) -> list[str]:
-        """Return the paths of all objects of the bucket."""
+        """Return the paths of all objects in the bucket."""
         root = self.folder / "data" / BUCKET
         return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
 
 
 @contextmanager
 def server(kubectl: Kubectl) -> Iterator[S3]:
-    """Run one, known in the namespace of `kubectl` as a Service with a Secret for clusters."""
+    """Run an S3 server, with a Service and a Secret for clusters in the namespace of `kubectl`."""
     folder = Path(tempfile.mkdtemp(prefix="s3-"))
     (folder / "data" / BUCKET).mkdir(parents=True)
     (folder / "metadata").mkdir()
@@ -83,7 +83,7 @@ def server(kubectl: Kubectl) -> Iterator[S3]:
     command = [
         *(str(bins.program("versitygw")), "--port", f":{found.port}", "--region", REGION, "--quiet"),
         *("--cert", str(folder / "tls.crt"), "--key", str(folder / "tls.key")),
-        # Without metadata it would lose the parts of large objects, and not every file system has attributes.
+        # Without metadata the server loses parts of large objects; not every file system has attributes.
         *("posix", "--sidecar", str(folder / "metadata"), str(folder / "data")),
     ]
     environment = os.environ | {"ROOT_ACCESS_KEY": KEY, "ROOT_SECRET_KEY": KEY_SECRET}
@@ -104,7 +104,7 @@ def _listens(port: int) -> bool:
 
 def _objects(found: S3, authority: str) -> list[Manifest]:
     port = {"name": "https", "port": 443}
-    # pgBackRest reads what ends in .conf.
+    # pgBackRest reads files whose names end in .conf.
     text = f"[global]\nrepo1-s3-key={KEY}\nrepo1-s3-key-secret={KEY_SECRET}\n"
     text += f"repo2-s3-key={KEY}\nrepo2-s3-key-secret={KEY_SECRET}\n"
     return [

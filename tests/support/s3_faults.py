@@ -1,4 +1,4 @@
-"""An S3 server's bad days: a proxy before it that answers with errors, late, or not at all."""
+"""Faults of an S3 server: a proxy that answers with errors, late, or not at all."""
 
 import asyncio
 import ssl
@@ -11,12 +11,12 @@ from tests.support.s3 import S3
 
 Mode = Literal["pass", "slow", "silent", "refuse", "403", "500"]
 DELAY = 1.5
-_BODY = "<?xml version='1.0'?><Error><Code>{0}</Code><Message>told to</Message></Error>"
+_BODY = "<?xml version='1.0'?><Error><Code>{0}</Code><Message>injected</Message></Error>"
 _REASONS = {"403": "Forbidden", "500": "Internal Server Error"}
 
 
 class Proxy:
-    """Ends TLS with the server's own certificate and passes bytes on, until told otherwise."""
+    """Terminates TLS with the server's certificate and forwards bytes until a fault is set."""
 
     def __init__(self, target: S3) -> None:
         self._target = target
@@ -30,12 +30,12 @@ class Proxy:
         self.port = 0
 
     def start(self) -> None:
-        """Listen, on all addresses, as the server does."""
+        """Listen on all addresses, as the server does."""
         self._thread.start()
         self._call(self._listen())
 
     def become(self, mode: Mode) -> None:
-        """Behave like this from now on; connections of before end."""
+        """Set the behaviour and close existing connections."""
         self._mode = mode
         self._call(self._cut())
 
@@ -58,7 +58,7 @@ class Proxy:
         self._server.close()
         await self._cut()
         await asyncio.gather(*self._links, return_exceptions=True)
-        await asyncio.sleep(0.1)  # until the transports have closed, too
+        await asyncio.sleep(0.1)  # until the transports have closed as well
 
     async def _cut(self) -> None:
         for task in self._links:
@@ -129,7 +129,7 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, dela
 
 @contextmanager
 def proxy(target: S3) -> Iterator[Proxy]:
-    """Put one before the server, for everyone who uses its Service."""
+    """Put a proxy in front of the server for all clients of its Service."""
     found = Proxy(target)
     found.start()
     target.route(found.port)

@@ -1,4 +1,4 @@
-"""A volume of the type `local` on a small file system of its own, whose kubelet tells how full it is."""
+"""A `local` volume on a small file system, whose usage the kubelet reports."""
 
 import shutil
 import subprocess
@@ -16,13 +16,13 @@ MIB = 256
 
 @dataclass(frozen=True)
 class SmallVolume:
-    """`name` is that of the volume and of its storage class, which has no other."""
+    """`name` is the name of the volume and of its storage class."""
 
     name: str
     folder: Path
 
     def fill(self, free: float) -> None:
-        """Leave this share of it free; 1 for all that its owner does not use."""
+        """Leave this share of the volume free; 1 removes the filler."""
         ballast = self.folder / "ballast"
         ballast.unlink(missing_ok=True)
         usage = shutil.disk_usage(self.folder)
@@ -31,8 +31,8 @@ class SmallVolume:
 
 @contextmanager
 def small_volume(kubectl: Kubectl) -> Iterator[SmallVolume]:
-    """Mount it and make it known; afterwards it is gone, whoever still uses it."""
-    # `make down` removes mounts that are there.
+    """Mount the volume and create its objects; remove both afterwards, even when in use."""
+    # `make down` removes these mounts.
     folder = Path(tempfile.mkdtemp(prefix="small-", dir=RUN))
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={MIB}m", "tmpfs", str(folder)], check=True)
     name = kubectl.namespace

@@ -1,4 +1,4 @@
-"""An HTTP server that says what a test scripted: what a real API server does not say on demand."""
+"""An HTTP server with scripted responses that a real API server does not give on demand."""
 
 import asyncio
 import json
@@ -10,11 +10,12 @@ from pgoperator.kube.access import Access
 
 
 class StubApi:
-    """Serves one collection: lists from `items`, watches from `watches`; then it holds the line."""
+    """Serves one collection: lists from `items`, watches from `watches`; then keeps connections open."""
 
     def __init__(self) -> None:
         self.items: list[dict[str, Any]] = []
         self.version = "10"
+        self.refusal = 0  # status of every response, if set
         self.watches: list[
             list[Any]
         ] = []  # one per connection; an int instead of an event ends with that status
@@ -39,14 +40,21 @@ class StubApi:
         assert self._runner is not None
         await self._runner.cleanup()
 
+    def dumps(self, document: Any) -> str:
+        """Return the JSON text that is sent."""
+        return json.dumps(document)
+
     def watched_from(self) -> list[str]:
-        """Return the resourceVersion that each watch began at."""
+        """Return the resourceVersion at which each watch began."""
         return [query["resourceVersion"] for query in self.requests if "watch" in query]
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         self.requests.append(dict(request.query))
+        if self.refusal:
+            return web.json_response({"code": self.refusal, "message": "scripted"}, status=self.refusal)
         if "watch" not in request.query:
-            return web.json_response({"items": self.items, "metadata": {"resourceVersion": self.version}})
+            document = {"items": self.items, "metadata": {"resourceVersion": self.version}}
+            return web.json_response(document, dumps=self.dumps)
         events = self.watches.pop(0) if self.watches else []
         if events and isinstance(events[0], int):
             return web.json_response({"code": events[0], "message": "scripted"}, status=events[0])
@@ -55,8 +63,8 @@ class StubApi:
         for event in events:
             if event is None:
                 return response
-            # In two parts: a line need not come in one piece.
-            line = json.dumps(event).encode() + b"\n"
+            # In two parts: a line may arrive in pieces.
+            line = self.dumps(event).encode() + b"\n"
             await response.write(line[:7])
             await response.write(line[7:])
         await self._hold.wait()

@@ -8,12 +8,12 @@ TRIGGER = "pgv2.percona.com/trigger-switchover"
 
 
 def ask(cluster: Cluster, value: str, **switchover: Any) -> None:
-    """Ask for a switchover; the value must differ from the last one's."""
+    """Request a switchover; the value must differ from the last request's."""
     cluster.manifest["metadata"].setdefault("annotations", {})[TRIGGER] = value
     wanted = {"enabled": True, **switchover}
     cluster.change(lambda spec: spec.setdefault("patroni", {}).update(switchover=wanted))
 
 
 def answered(cluster: Cluster) -> str:
-    """Return the value of the last one that was carried out or given up."""
+    """Return the value of the last switchover that was completed or abandoned."""
     return str(cluster.cr()["status"]["patroni"]["status"].get("switchover", ""))

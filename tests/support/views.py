@@ -1,4 +1,4 @@
-"""Views for tests of pure steps: a default cluster, and the ways in which it may differ."""
+"""Views for tests of pure steps: a default cluster and variants of it."""
 
 import copy
 from datetime import UTC, datetime
@@ -10,9 +10,10 @@ from pgoperator.kube import kinds
 from pgoperator.kube.manifest import Manifest
 from pgoperator.kube.store import Shard, Store
 from pgoperator.settings import Settings
-from reconcilers.pgcluster import plan, users
-from reconcilers.pgcluster.observe import observe
-from reconcilers.pgcluster.view import View
+from reconcilers.pgcluster.database import decide_users
+from reconcilers.pgcluster.instances import decide_membership
+from reconcilers.pgcluster.state.observe import observe
+from reconcilers.pgcluster.state.view import View
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 NAMESPACE = "ns1"
@@ -27,7 +28,7 @@ CLAIM = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage":
 
 
 def cluster_manifest(name: str = "cluster1", **spec: Any) -> Manifest:
-    """The default custom resource; keywords replace top-level fields of its spec."""
+    """Return the default custom resource; keywords replace top-level fields of its spec."""
     default: Manifest = {
         "postgresVersion": 17,
         "port": 5432,
@@ -44,7 +45,7 @@ def cluster_manifest(name: str = "cluster1", **spec: Any) -> Manifest:
 
 
 def filled_store(objects: list[Manifest]) -> Store:
-    """The operator's own store, holding these objects as if its watches had seen them."""
+    """Return the operator's store, filled with these objects as its watches would fill it."""
     store = Store(labels.CLUSTER)
     shards: dict[str, Shard] = {}
     for version, manifest in enumerate(copy.deepcopy(objects), start=1):
@@ -62,14 +63,14 @@ def view(
     status: Manifest | None = None,
     **spec: Any,
 ) -> View:
-    """A View over these objects, as one pass would have it; Secrets hold placeholders."""
+    """Return the View that a pass over these objects gets; Secrets hold placeholders."""
     manifest = cluster_manifest(name, **spec)
     if status is not None:
         manifest["status"] = status
     cluster = PGCluster.parse(manifest)
     observed = observe(filled_store(objects or []), NAMESPACE, name)
     sizes = {one.name: one.replicas for one in cluster.spec.instance_sets()}
-    people = users.effective(cluster)
+    people = decide_users.effective(cluster)
     by_user = {u.name: u.secret_name or naming.user_secret(name, u.name) for u in people}
     secrets = {secret: {"verifier": VERIFIER} for secret in by_user.values()}
     if cluster.spec.pmm is not None:
@@ -79,8 +80,9 @@ def view(
         cluster=cluster,
         manifest=manifest,
         observed=observed,
-        planned=plan.planned(name, sizes, observed),
+        planned=decide_membership.planned(name, sizes, observed),
         settings=Settings(images=IMAGES),
+        backups_enabled=cluster.spec.backups.enabled,
         now=NOW,
         secrets=secrets,
         user_secrets=by_user,

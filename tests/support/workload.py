@@ -1,7 +1,7 @@
-"""A writer through pgBouncer: the longest time without an acknowledged write, and what was lost of them.
+"""A writer through pgBouncer: the longest gap without an acknowledged write, and the lost writes.
 
-The writer runs detached inside a client pod, so that it goes on while the API server, which carries `kubectl
-exec`, is down. All nodes share this machine's monotonic clock, so times here and there can be compared.
+The writer runs detached inside a client pod, so that it continues while the API server, which carries
+`kubectl exec`, is down. All nodes share this machine's monotonic clock, so their times can be compared.
 """
 
 import time
@@ -29,7 +29,7 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Report:
-    """What the writer saw, and what the database holds of it."""
+    """The writer's attempts, and the rows in the database."""
 
     attempts: tuple[Attempt, ...]
     present: frozenset[int]
@@ -46,11 +46,11 @@ class Report:
 
     @property
     def lost(self) -> list[int]:
-        """Return the numbers that were confirmed and are not there."""
+        """Return the numbers that were confirmed but do not exist."""
         return sorted({a.number for a in self.acknowledged} - self.present)
 
     def between(self, start: float, end: float) -> int:
-        """Return how many were confirmed in a time."""
+        """Return how many attempts were confirmed between two times."""
         return sum(start <= a.end <= end for a in self.acknowledged)
 
     def gap(self, start: float = 0.0, end: float = float("inf")) -> float:
@@ -70,7 +70,7 @@ class Report:
         return "; ".join(f"{n}x {text[:160]}" for text, n in counts.most_common(3)) or "none"
 
     def describe(self, what: str, since: float) -> str:
-        """Return one line for a person."""
+        """Return a summary in one line."""
         total = len(self.acknowledged)
         return (
             f"{what}: {self.gap(since):.2f} s without an acknowledged write; "
@@ -79,10 +79,10 @@ class Report:
 
 
 class Writer:
-    """A running writer; use it as a context, and ask `report` before the context ends."""
+    """A running writer; use it as a context manager, and call `report` before the context ends."""
 
     def __init__(self, client: Client, cluster: Cluster, run: str, patience: float = 3.0) -> None:
-        """Write rows into a table named after `run`; an attempt is given up after `patience` seconds."""
+        """Write rows into a table named after `run`; an attempt times out after `patience` seconds."""
         self.client, self.cluster, self._patience = client, cluster, patience
         self._table = f"writes_{run}"
         self._folder = f"/tmp/{self._table}-{time.monotonic_ns()}"
@@ -106,12 +106,12 @@ class Writer:
         return int(self.client.run("bash", "-c", f"grep -c ' ok$' {self._folder}/log || true").strip() or 0)
 
     def last(self) -> float:
-        """Return when the last row was confirmed, in monotonic seconds."""
+        """Return the time of the last confirmed row, in monotonic seconds."""
         line = self.client.run("bash", "-c", f"grep ' ok$' {self._folder}/log | tail -n 1").split()
         return float(line[2]) if line else 0.0
 
     def wait_for_writes(self, since: float, seconds: float, steady: float = 3.0) -> float:
-        """Wait until writes are acknowledged again, for a while without a break."""
+        """Wait until writes are acknowledged again without a break."""
 
         def check() -> bool:
             text = self.client.run("bash", "-c", f"tail -n 400 {self._folder}/log")
@@ -131,7 +131,7 @@ class Writer:
         return time.monotonic()
 
     def report(self) -> Report:
-        """Stop the writer and compare what it was told with what is there; the cluster must serve."""
+        """Stop the writer and compare its acknowledged rows with the table; the cluster must be up."""
         self._stop()
         attempts = _parse(self.client.run("cat", f"{self._folder}/log"))
         user = self.cluster.name

@@ -1,9 +1,8 @@
-"""Runs inside a client pod: insert numbered rows, a new connection for each, and log what became of each.
+"""Runs inside a client pod: insert numbered rows, each over a new connection, and log each result.
 
 Usage: writer.py FOLDER TABLE [SECONDS]; the URI comes by standard input. FOLDER/log gets a line for each
-attempt: number, start, end (monotonic seconds), "ok" or the error. The file FOLDER/stop ends it; FOLDER/done
-says so.
-One attempt is given up after 3 s, as an impatient client does, or after SECONDS.
+attempt: number, start, end (monotonic seconds), "ok" or the error. The file FOLDER/stop ends the writer,
+which then creates FOLDER/done. An attempt times out after 3 s, or after SECONDS.
 """
 
 import select
@@ -19,14 +18,14 @@ PAUSE = 0.01
 
 
 def wait(connection: "psycopg2.extensions.connection", deadline: float) -> None:
-    """Let an asynchronous connection go on until it needs nothing more."""
+    """Poll an asynchronous connection until its operation is complete."""
     while True:
         state = connection.poll()
         if state == psycopg2.extensions.POLL_OK:
             return
         left = deadline - time.monotonic()
         if left <= 0:
-            raise TimeoutError(f"given up after {PATIENCE:g} s")
+            raise TimeoutError(f"timed out after {PATIENCE:g} s")
         descriptor = connection.fileno()
         reads = [descriptor] if state == psycopg2.extensions.POLL_READ else []
         writes = [descriptor] if state == psycopg2.extensions.POLL_WRITE else []
@@ -47,7 +46,7 @@ def execute(uri: str, query: str, values: tuple[object, ...] = ()) -> None:
 
 
 def main() -> None:
-    """Write until told to stop."""
+    """Write until the stop file exists."""
     folder, table = Path(sys.argv[1]), sys.argv[2]
     uri = sys.stdin.readline().strip()
     with (folder / "log").open("w", buffering=1) as log:

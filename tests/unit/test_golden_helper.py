@@ -1,4 +1,4 @@
-"""The helper that compares with golden files tells what differs."""
+"""The helper that compares with golden files shows the difference."""
 
 from pathlib import Path
 
@@ -12,7 +12,11 @@ ONE = {"kind": "A", "metadata": {"name": "x"}, "data": {"text": "a\nb\n"}}
 def test_what_was_written_is_found_equal(tmp_path: Path) -> None:
     path = tmp_path / "new" / "one.yaml"
     golden.compare("text", path, update=True)
+    assert path.read_text() == "text"
     golden.compare("text", path, update=False)
+    with pytest.raises(pytest.fail.Exception):
+        golden.compare("other text", path, update=False)
+    assert path.read_text() == "text", "a comparison writes nothing"
 
 
 def test_a_difference_fails_and_is_shown(tmp_path: Path) -> None:
@@ -22,8 +26,8 @@ def test_a_difference_fails_and_is_shown(tmp_path: Path) -> None:
         golden.compare("a: 2\n", path, update=False)
 
 
-def test_a_file_that_is_not_there_fails(tmp_path: Path) -> None:
-    with pytest.raises(pytest.fail.Exception, match="is not there"):
+def test_a_missing_file_fails(tmp_path: Path) -> None:
+    with pytest.raises(pytest.fail.Exception, match="does not exist"):
         golden.compare("", tmp_path / "none.yaml", update=False)
 
 

@@ -1,5 +1,7 @@
 """The names are an interface: boards and alerts of Go operators read them."""
 
+import time
+
 from pgoperator import metrics
 from pgoperator.kube.manifest import Key
 from pgoperator.runtime.queue import WorkQueue
@@ -74,3 +76,24 @@ def test_a_clusters_series_follow_its_state_and_go_with_it() -> None:
     assert not [line for line in lines("pgoperator_") if 'cluster="c"' in line]
     assert [line for line in lines("pgoperator_") if 'cluster="other"' in line]
     metrics.forget_cluster("n", "c")
+
+
+def test_series_of_many_clusters_cost_a_cluster_nothing() -> None:
+    def seconds(number: int) -> float:
+        begin = time.process_time()
+        for turn in range(100):
+            metrics.show_cluster(
+                "many", f"c{number}", primary=f"p{turn % 2}", replicas={"ready": 2}, reason="X"
+            )
+            metrics.show_conditions("many", f"c{number}", {"Ready": True, "Degraded": False})
+        return time.process_time() - begin
+
+    alone = min(seconds(0) for _ in range(3))
+    for number in range(1, 500):
+        metrics.show_cluster("many", f"c{number}", primary="p0", replicas={"ready": 2}, reason="X")
+        metrics.show_conditions("many", f"c{number}", {"Ready": True, "Degraded": False})
+    try:
+        assert min(seconds(0) for _ in range(3)) < 3 * alone
+    finally:
+        for number in range(500):
+            metrics.forget_cluster("many", f"c{number}")

@@ -10,8 +10,7 @@ from pgoperator.errors import InvalidSpec
 C = "cluster1"
 
 
-def test_names_are_those_of_the_original() -> None:
-    """`objects.md` §1.3 to §1.13."""
+def test_names_are_those_of_percona_operator() -> None:
     instance = "cluster1-instance1-bcdf"
     assert {
         "pods": naming.pods(C),
@@ -43,7 +42,7 @@ def test_names_are_those_of_the_original() -> None:
     )}  # fmt: skip
 
 
-def test_paths_are_those_of_the_original() -> None:
+def test_paths_are_those_of_percona_operator() -> None:
     assert naming.data_directory(17) == "/pgdata/pg17"
     assert (naming.TLS_PATH, naming.PATRONI_PATH) == ("/pgconf/tls", "/etc/patroni")
     assert (naming.SOCKET_PATH, naming.DATA_PATH) == ("/tmp/postgres", "/pgdata")
@@ -53,6 +52,8 @@ def test_paths_are_those_of_the_original() -> None:
 
 def test_instances_are_named_the_same_every_time_and_differ() -> None:
     first, again = (list(islice(naming.instance_names(C, "a"), 500)) for _ in range(2))
+    # The search for names ends, however many are asked for.
+    assert 9_000 < len(list(islice(naming.instance_names(C, "a"), 600_000))) < 10_000
     assert first == again
     assert len(set(first)) == 500
     assert not set(first) & set(islice(naming.instance_names("cluster2", "a"), 500))
@@ -69,13 +70,9 @@ def test_a_volume_leads_back_to_its_instance() -> None:
     assert naming.instance_of_volume(naming.instance_volume("cluster1-a-bcdf")) == "cluster1-a-bcdf"
 
 
-def test_a_service_has_four_names() -> None:
-    assert naming.service_names("s", "ns", "example.org") == ["s.ns.svc.example.org", "s.ns.svc", "s.ns", "s"]
-
-
 @pytest.mark.parametrize(("name", "sets"), [("c" * 42, ["abcd"]), ("c", ["s" * 45]), ("a-1", ["x", "y"])])
 def test_names_with_room_pass(name: str, sets: list[str]) -> None:
-    naming.check(name, sets)
+    naming.check_names(name, sets)
     # Labels of pods: controller-revision-hash is the StatefulSet's name, `-` and up to ten characters.
     longest = [naming.repo_host(name), *(next(naming.instance_names(name, one)) for one in sets)]
     assert all(len(one) + 11 <= 63 for one in longest)
@@ -94,6 +91,6 @@ def test_names_with_room_pass(name: str, sets: list[str]) -> None:
 )
 def test_names_that_cannot_be_are_refused(name: str, sets: list[str], reason: str) -> None:
     with pytest.raises(InvalidSpec) as refused:
-        naming.check(name, sets)
+        naming.check_names(name, sets)
     assert refused.value.reason == reason
     assert name in str(refused.value)

@@ -1,6 +1,13 @@
-import pytest
+import subprocess
+import sys
+from typing import Any
 
-from pgoperator.settings import FEATURES, BadSetting, LeaseSettings, Settings
+import pytest
+import yaml
+
+from pgoperator.install.variables import VARIABLES, Variable
+from pgoperator.settings import FEATURES, SERVICE_ACCOUNT_DIR, BadSetting, LeaseSettings, Settings
+from tests.support.documents import ROOT
 
 
 def read(**environ: str) -> Settings:
@@ -92,7 +99,7 @@ def test_operator_namespace_comes_from_the_environment_or_the_account(tmp_path: 
         ("PGO_METRICS_PORT", "http", "port"),
     ],
 )
-def test_malformed_variables_are_named_with_what_is_wanted(variable: str, value: str, wanted: str) -> None:
+def test_malformed_variables_are_named_with_what_is_expected(variable: str, value: str, wanted: str) -> None:
     with pytest.raises(BadSetting) as caught:
         read(**{variable: value})
     assert variable in str(caught.value)
@@ -104,3 +111,65 @@ def test_the_process_says_so_and_ends(capfd: pytest.CaptureFixture[str]) -> None
 
     assert app.run({"PGO_WORKERS": "x"}) == 2
     assert "PGO_WORKERS" in capfd.readouterr().err
+
+
+def test_a_gate_that_changes_nothing_is_named() -> None:
+    assert read().unused_features() == []
+    assert read(PGO_FEATURE_GATES="TablespaceVolumes=true,BackupSnapshots=false").unused_features() == []
+    settings = read(PGO_FEATURE_GATES="TablespaceVolumes=false,BackupSnapshots=true")
+    assert settings.unused_features() == ["BackupSnapshots", "TablespaceVolumes"]
+
+
+def test_the_process_warns_of_gates_without_effect() -> None:
+    warning, *_ = log_of(PGO_FEATURE_GATES="BackupSnapshots=true")
+    assert "feature gates without effect" in warning
+    assert "BackupSnapshots" in warning
+
+
+def log_of(**environ: str) -> list[str]:
+    """Start a process of its own, which ends because no Kubernetes is there, and return its lines."""
+    command = [sys.executable, "-m", "pgoperator", "run"]
+    environ |= {"KUBECONFIG": "/nonexistent", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    return done.stderr.splitlines()
+
+
+class Recorder(dict[str, str]):
+    """An environment that remembers what was asked of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: set[str] = set()
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self.asked.add(key)
+        return super().get(key, default)
+
+
+DOCUMENTED = [variable for _, group in VARIABLES for variable in group]
+
+
+def test_the_reference_names_every_variable_that_is_read() -> None:
+    environ = Recorder()
+    Settings.from_env(environ)
+    of_access = {"KUBECONFIG"}  # pgoperator/kube/access.py
+    assert {name for variable in DOCUMENTED for name in variable.names} == environ.asked | of_access
+
+
+@pytest.mark.parametrize("variable", DOCUMENTED, ids=lambda variable: variable.names[0])
+def test_the_reference_shows_the_default(variable: Variable) -> None:
+    assert variable.default or variable.shown
+    for name in variable.names:
+        if variable.default and name != "PGO_SERVICE_ACCOUNT_DIR":
+            assert read(**{name: variable.default}) == read()
+    assert SERVICE_ACCOUNT_DIR in {variable.default for variable in DOCUMENTED}
+
+
+def test_the_reference_names_values_of_the_chart() -> None:
+    values = yaml.safe_load((ROOT / "charts/pg-operator/values.yaml").read_text(encoding="utf-8"))
+    for path in (path for variable in DOCUMENTED for path in variable.chart.split(", ") if path):
+        node = values
+        for step in path.split("."):
+            assert step in node, path
+            node = node[step]

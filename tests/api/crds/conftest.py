@@ -1,56 +1,31 @@
-"""Our CRDs on the API server of the session, and ways to try objects on them."""
+"""Helpers that send custom resources to the API server of the session."""
 
 import copy
-import json
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import pytest
+import yaml
 
-from pgoperator.api import KINDS
-from pgoperator.api.crd import crd
-from pgoperator.kube.errors import ApiError, NotFound
-from pgoperator.kube.transport import Request
-from tests.api.conftest import eventually
+from pgoperator import generate
+from pgoperator.api import KINDS, Manifest
+from pgoperator.kube.access import Access
+from pgoperator.kube.client import Client
+from pgoperator.kube.errors import ApiError
+from tests.api.conftest import apply, send
 
-CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-_installed = set()
+Create = Callable[..., Awaitable[Manifest]]
+Merge = Callable[[str, str, dict[str, Any]], Awaitable[Manifest]]
 
-
-async def send(client, method, path, body=None, content_type="application/json", **params):
-    data = None if body is None else json.dumps(body).encode()
-    return await client.transport.json(
-        Request(method, path, method, params=params, body=data, content_type=content_type)
-    )
-
-
-async def apply(client, path, body):
-    params = {"fieldManager": "test", "force": "true"}
-    return await send(client, "PATCH", path, body, "application/apply-patch+yaml", **params)
+MERGE = "application/merge-patch+json"
 
 
 @pytest.fixture
-async def crds(client, control_plane):
-    if control_plane.kubeconfig in _installed:
-        return
-    for kind in KINDS:
-        await apply(client, f"{CRDS}/{kind.NAMES.plural}.pgv2.percona.com", crd(kind))
-    for kind in KINDS:
-        await eventually(lambda kind=kind: served(client, kind), f"{kind.NAMES.plural} are served")
-    _installed.add(control_plane.kubeconfig)
-
-
-async def served(client, kind):
-    try:
-        await send(client, "GET", f"/apis/pgv2.percona.com/v2/{kind.NAMES.plural}")
-    except NotFound:
-        return False
-    return True
-
-
-@pytest.fixture
-def create(client, namespace, crds):
+def create(client: Client, namespace: str, crds: None) -> Create:
     """Create an object with strict validation, by default without storing it."""
 
-    async def create(manifest, *, dry=True):
+    async def create(manifest: Manifest, *, dry: bool = True) -> Manifest:
         (kind,) = [kind for kind in KINDS if kind.NAMES.kind == manifest["kind"]]
         manifest = copy.deepcopy(manifest)
         manifest["metadata"]["namespace"] = namespace
@@ -62,17 +37,47 @@ def create(client, namespace, crds):
 
 
 @pytest.fixture
-def merge(client, namespace, crds):
-    async def merge(plural, name, patch):
+def merge(client: Client, namespace: str, crds: None) -> Merge:
+    async def merge(plural: str, name: str, patch: dict[str, Any]) -> Manifest:
         path = f"/apis/pgv2.percona.com/v2/namespaces/{namespace}/{plural}/{name}"
-        return await send(
-            client, "PATCH", path, patch, "application/merge-patch+json", fieldValidation="Strict"
-        )
+        return await send(client, "PATCH", path, patch, MERGE, fieldValidation="Strict")
 
     return merge
 
 
-async def refused(creating, *words):
+@pytest.fixture
+async def operator(client: Client, access: Access, namespace: str, crds: None) -> AsyncIterator[Client]:
+    """A client with the rights of the namespaced variant, and nothing else."""
+    documents = yaml.safe_load_all((generate.ROOT / "manifests" / "rbac.yaml").read_text())
+    account, role, binding = documents
+    rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}"
+    core = f"/api/v1/namespaces/{namespace}"
+    name = account["metadata"]["name"]
+    await apply(client, f"{core}/serviceaccounts/{name}", account)
+    await apply(client, f"{rbac}/roles/{name}", role)
+    await apply(client, f"{rbac}/rolebindings/{name}", binding)
+    operator = await client_of(client, access, namespace, name)
+    yield operator
+    await operator.close()
+
+
+async def client_of(client: Client, access: Access, namespace: str, account: str) -> Client:
+    """A client with the rights of a ServiceAccount, and nothing else."""
+    request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+    path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token"
+    answer = await send(client, "POST", path, request)
+
+    async def token(refresh: bool) -> str:
+        return f"Bearer {answer['status']['token']}"
+
+    # Without the certificate of the administrator, which is part of the other client's TLS context.
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return Client(Access(access.server, context, token))
+
+
+async def refused(creating: Awaitable[object], *words: str) -> str:
     with pytest.raises(ApiError) as caught:
         await creating
     assert caught.value.status in (400, 422), caught.value

@@ -1,4 +1,6 @@
-"""What the finalizers of the author delete: what the operator made or named, and nothing else."""
+"""Finalizers of the user delete only objects that the operator created or named."""
+
+from typing import Any
 
 import pytest
 
@@ -8,7 +10,7 @@ from pgoperator.kube import kinds
 from pgoperator.kube.apply import APPLIED_HASH
 from pgoperator.kube.client import Client
 from pgoperator.kube.manifest import Manifest
-from reconcilers.pgcluster import deletion
+from reconcilers.pgcluster.lifecycle import act_deletion
 from tests.api.test_endings import World
 from tests.support.views import cluster_manifest
 from tests.unit.pgcluster.observed import claim
@@ -53,12 +55,12 @@ def secret(name: str, own: dict[str, str], **annotations: str) -> Manifest:
     return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata}
 
 
-async def ending(client: Client, namespace: str, *finalizers: str, **spec: object) -> PGCluster:
-    """A cluster on its way out, stored with these finalizers."""
+async def ending(client: Client, namespace: str, *finalizers: str, **spec: Any) -> PGCluster:
+    """A cluster that is being deleted, stored with these finalizers."""
     manifest = cluster_manifest(**spec)
     metadata = {"name": "cluster1", "namespace": namespace, "finalizers": [labels.FINALIZER, *finalizers]}
     await client.create(manifest | {"metadata": metadata})
-    await client.delete(kinds.PG_CLUSTER, namespace, "cluster1")
+    await client.delete(kinds.PG_CLUSTER, namespace, "cluster1", uid=None)
     return PGCluster.parse(await client.get(kinds.PG_CLUSTER, namespace, "cluster1"))
 
 
@@ -95,17 +97,17 @@ async def test_only_what_the_operator_made_goes_and_only_if_it_is_asked_for(
     world: World, finalizers: tuple[str, ...], volumes: set[str], secrets: set[str]
 ) -> None:
     one = await ending(world.client, world.namespace, *finalizers)
-    await deletion.delete(await world.context(), one)
+    await act_deletion.delete(await world.context(), one)
     assert {*await world.names(kinds.PVC)} == ALL_VOLUMES - volumes
     assert {*await world.names(kinds.SECRET)} == ALL_SECRETS - secrets
 
 
 async def test_a_finalizer_that_was_taken_back_deletes_nothing(world: World) -> None:
-    """The watch has not shown it yet."""
+    """The watch has not delivered the object yet."""
     one = await ending(world.client, world.namespace, PVC, SSL)
     patch = {"metadata": {"finalizers": [labels.FINALIZER]}}
     await world.client.merge_patch(kinds.PG_CLUSTER, world.namespace, "cluster1", patch)
-    await deletion._delete_belongings(await world.context(), one)
+    await act_deletion._delete_owned(await world.context(), one)
     assert {*await world.names(kinds.PVC)} == ALL_VOLUMES
     assert {*await world.names(kinds.SECRET)} == ALL_SECRETS
 
@@ -121,5 +123,5 @@ async def test_certificates_that_the_author_made_stay_under_whatever_name(
     world: World, spec: dict[str, object]
 ) -> None:
     one = await ending(world.client, world.namespace, SSL, **spec)
-    await deletion.delete(await world.context(), one)
+    await act_deletion.delete(await world.context(), one)
     assert naming.cluster_certificate("cluster1") in await world.names(kinds.SECRET)

@@ -1,4 +1,4 @@
-"""Users that leave the list: their generated Secret goes, everything else stays."""
+"""Users that are removed from the list: their generated Secret is deleted, and nothing else."""
 
 import dataclasses
 from typing import Any
@@ -16,7 +16,8 @@ from pgoperator.kube.events import Recorder
 from pgoperator.kube.manifest import Manifest
 from pgoperator.kube.store import Store
 from pgoperator.settings import Settings
-from reconcilers.pgcluster import leavers
+from reconcilers.pgcluster.credentials import act_orphaned_secrets
+from reconcilers.pgcluster.state.cache import ClusterCache
 from tests.support.views import NOW, cluster_manifest
 from tests.support.views import view as make_view
 
@@ -55,7 +56,7 @@ class World:
         ctx = Context(self.client, store, Applier(self.client, store), events, Settings(), lambda: NOW)
         seen = self.manifest | {"spec": self.manifest["spec"] | spec}
         view = dataclasses.replace(make_view(**spec), cluster=PGCluster.parse(seen))
-        await leavers.act(ctx, view)
+        await act_orphaned_secrets.act(ctx, view, ClusterCache())
 
     async def left(self) -> set[str]:
         secrets, _ = await self.client.list(kinds.SECRET, self.namespace)

@@ -1,4 +1,4 @@
-"""A plain `kubectl apply` of the definitions, as the README says."""
+"""A plain `kubectl apply` of the definitions."""
 
 import asyncio
 from asyncio.subprocess import PIPE
@@ -6,17 +6,21 @@ from pathlib import Path
 
 import pytest
 
+from local import control_plane as planes
 from local.bins import kubectl
 from pgoperator.api import KINDS
 from pgoperator.api.crd import crd
-from tests.api.crds.conftest import CRDS, send
+from pgoperator.kube.client import Client
+from tests.api.conftest import CRDS, send
 from tests.unit.api.test_size import KEY, note
 
 pytestmark = pytest.mark.api
 FOLDER = Path(__file__).parents[3] / "manifests" / "crds"
 
 
-async def test_the_definitions_can_be_applied_without_server_side(client, control_plane, crds):
+async def test_the_definitions_can_be_applied_without_server_side(
+    client: Client, control_plane: planes.Handle, crds: None
+) -> None:
     words = f"--kubeconfig={control_plane.kubeconfig}", "apply", f"--filename={FOLDER}"
     process = await asyncio.create_subprocess_exec(kubectl(), *words, stdout=PIPE, stderr=PIPE)
     async with asyncio.timeout(120):

@@ -1,20 +1,24 @@
-"""A real API server refuses what cannot be, and says where and why."""
+"""A real API server rejects invalid objects with the field and the cause."""
+
+from collections.abc import Awaitable
+from typing import Any
 
 import pytest
 
-from tests.api.crds.conftest import refused
+from pgoperator.api import Manifest
+from tests.api.crds.conftest import Create, Merge, refused
 from tests.unit.api.manifests import backup, claim, cluster, restore
 
 pytestmark = pytest.mark.api
 
 
-def with_instance(**fields):
+def with_instance(**fields: Any) -> Manifest:
     manifest = cluster()
     manifest["spec"]["instances"][0] |= fields
     return manifest
 
 
-def without(*path):
+def without(*path: Any) -> Manifest:
     manifest = cluster()
     node = manifest
     for step in path[:-1]:
@@ -74,6 +78,23 @@ REFUSED = {
     "old version": (cluster(postgresVersion=11), "spec.postgresVersion"),
     "future version": (cluster(postgresVersion=19), "spec.postgresVersion"),
     "low port": (cluster(port=80), "spec.port"),
+    "high port": (cluster(port=99999), "spec.port"),
+    "high port of pgBouncer": (
+        cluster(proxy={"pgBouncer": {"port": 65536}}),
+        "spec.proxy.pgBouncer.port",
+    ),
+    "claim without resources": (
+        with_instance(dataVolumeClaimSpec={"accessModes": ["ReadWriteOnce"]}),
+        "set resources.requests.storage",
+    ),
+    "claim without a size": (
+        with_instance(dataVolumeClaimSpec={"resources": {"requests": {}}}),
+        "set resources.requests.storage",
+    ),
+    "kind of connection": (
+        cluster(authentication={"rules": [{"connection": "hostsll", "method": "reject"}]}),
+        "unknown kind of connection",
+    ),
     "kind of Service": (cluster(expose={"type": "ExternalName"}), "spec.expose.type"),
     "pull policy": (cluster(imagePullPolicy="Sometimes"), "spec.imagePullPolicy"),
     "short lease": (cluster(patroni={"leaderLeaseDurationSeconds": 2}), "leaderLeaseDurationSeconds"),
@@ -130,7 +151,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-async def test_what_cannot_be_is_refused(create, case):
+async def test_what_cannot_be_is_refused(create: Create, case: str) -> None:
     manifest, word = REFUSED[case]
     await refused(create(manifest), word)
 
@@ -165,13 +186,13 @@ BANNED = {
 
 
 @pytest.mark.parametrize("parameter", BANNED)
-async def test_a_parameter_of_the_operator_is_refused(create, parameter):
+async def test_a_parameter_of_the_operator_is_refused(create: Create, parameter: str) -> None:
     parameters = {"work_mem": "4MB", parameter: BANNED[parameter]}
     message = await refused(create(cluster(config={"parameters": parameters})), "spec.config.parameters")
     assert message.count("spec.config.parameters") == 1
 
 
-async def test_other_parameters_are_accepted(create):
+async def test_other_parameters_are_accepted(create: Create) -> None:
     allowed = {
         "ssl_groups": "x25519",
         "ssl_ecdh_curve": "prime256v1",
@@ -181,7 +202,7 @@ async def test_other_parameters_are_accepted(create):
     await create(cluster(config={"parameters": allowed}))
 
 
-async def test_rules_allow_what_is_right(create):
+async def test_rules_allow_what_is_right(create: Create) -> None:
     await create(cluster(crVersion=""))
     await create(cluster(crVersion="3.1.0-rc.1"))
     await create(cluster(backups={"enabled": False}))
@@ -193,10 +214,10 @@ async def test_rules_allow_what_is_right(create):
     await create(restore(repoName=None, volumeSnapshotBackupName="b"))
 
 
-async def test_the_vault_stays_while_it_is_in_use(create, merge):
+async def test_the_vault_stays_while_it_is_in_use(create: Create, merge: Merge) -> None:
     await create(cluster(extensions={"pg_tde": {"enabled": True, "vault": VAULT}}), dry=False)
 
-    def change(tde):
+    def change(tde: Any) -> Awaitable[Manifest]:
         return merge("perconapgclusters", "hippo", {"spec": {"extensions": {"pg_tde": tde}}})
 
     await refused(change({"enabled": False, "vault": None}), "pg_tde.vault can be removed")
@@ -204,11 +225,11 @@ async def test_the_vault_stays_while_it_is_in_use(create, merge):
     await change({"vault": None})
 
 
-async def test_a_restore_keeps_what_it_restores(create, merge):
+async def test_a_restore_keeps_what_it_restores(create: Create, merge: Merge) -> None:
     await create(restore(), dry=False)
     await create({**restore(volumeSnapshotBackupName="a"), "metadata": {"name": "snap"}}, dry=False)
 
-    def change(name, **fields):
+    def change(name: str, **fields: Any) -> Awaitable[Manifest]:
         return merge("perconapgrestores", name, {"spec": fields})
 
     await refused(change("back", pgCluster="other"), "pgCluster cannot be changed")

@@ -1,20 +1,20 @@
-"""The contract of the custom resources as data: one `Row` for each path, with what must hold there.
+"""The contract of the custom resources as data: one `Row` for each path, with the rules for this path.
 
-`contract.tsv` has the columns path, type, required and constraints. It is the file `crd-fields.tsv` of the
-project's reference with the sentences of the CEL rules left out: the rules are the contract, their messages
-are ours.
+`contract.tsv` has the columns path, type, required and constraints. They are facts about the definitions of
+Percona Operator 3.1: which fields exist, their types, defaults, limits and CEL rules. Descriptions and the
+messages of CEL rules are not part of the contract; ours are our own.
+
+To take over the contract of another version, list the fields of its definitions in a file with the same four
+columns and run `python tests/unit/api/contract.py FILE`. Messages of CEL rules (` | message`) are removed.
 """
 
 import ast
-import os
-from dataclasses import dataclass
+import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 OWN = Path(__file__).with_name("contract.tsv")
-ROOT = Path(__file__).parents[3]
-SHARED = Path(os.environ.get("PGOPERATOR_SHARED") or ROOT.parent / "shared")
-REFERENCE = SHARED / "reference" / "crd-fields.tsv"
 
 NUMBERS = {"minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems", "maxProperties"}
 
@@ -65,7 +65,7 @@ class Row:
 
     def _parts(self) -> list[tuple[str, str]]:
         """Split `name=value; CEL: rule; …`; patterns hold semicolons, but never with a blank behind."""
-        parts = []
+        parts: list[tuple[str, str]] = []
         for part in filter(None, self.constraints.split("; ")):
             if part.startswith("CEL: "):
                 parts.append(("CEL", part.removeprefix("CEL: ").strip()))
@@ -75,7 +75,7 @@ class Row:
         return parts
 
 
-def read(file: Path) -> list[Row]:
+def read(file: Path = OWN) -> list[Row]:
     rows = []
     for line in file.read_text().splitlines()[1:]:
         path, kind, required, constraints = line.split("\t")
@@ -83,24 +83,18 @@ def read(file: Path) -> list[Row]:
     return rows
 
 
-def reference() -> list[Row]:
-    """The rows of the project's reference, without the messages of rules."""
-    return [
-        Row(row.path, row.type, row.required, "; ".join(map(_without_message, row.constraints.split("; "))))
-        for row in read(REFERENCE)
-    ]
+def write(source: Path) -> None:
+    """Write `contract.tsv` from a list of fields, without the messages of CEL rules."""
+    lines = ["path\ttype\trequired\tconstraints"]
+    for row in read(source):
+        parts = row.constraints.split("; ")
+        lines.append(replace(row, constraints="; ".join(map(_without_message, parts))).line)
+    OWN.write_text("\n".join(lines) + "\n")
 
 
 def _without_message(part: str) -> str:
     return part.split(" | ", maxsplit=1)[0] if part.startswith("CEL: ") else part
 
 
-def write() -> None:
-    """Derive the file anew: `python tests/unit/api/contract.py`."""
-    OWN.write_text(
-        "\n".join(["path\ttype\trequired\tconstraints", *(row.line for row in reference())]) + "\n"
-    )
-
-
 if __name__ == "__main__":
-    write()
+    write(Path(sys.argv[1]))

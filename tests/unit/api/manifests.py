@@ -1,11 +1,13 @@
 """Small valid objects to start from."""
 
+from typing import Any
 
-def claim(size="1Gi"):
+
+def claim(size: str = "1Gi") -> dict[str, Any]:
     return {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": size}}}
 
 
-def cluster(**spec):
+def cluster(**spec: Any) -> dict[str, Any]:
     return {
         "apiVersion": "pgv2.percona.com/v2",
         "kind": "PerconaPGCluster",
@@ -19,7 +21,7 @@ def cluster(**spec):
     }
 
 
-def backup(**spec):
+def backup(**spec: Any) -> dict[str, Any]:
     return {
         "apiVersion": "pgv2.percona.com/v2",
         "kind": "PerconaPGBackup",
@@ -28,7 +30,7 @@ def backup(**spec):
     }
 
 
-def restore(**spec):
+def restore(**spec: Any) -> dict[str, Any]:
     return {
         "apiVersion": "pgv2.percona.com/v2",
         "kind": "PerconaPGRestore",

@@ -1,12 +1,11 @@
 import re
 
 import pytest
-import yaml
 
 from pgoperator.api import PGCluster
 from pgoperator.api.crd import schema
 from pgoperator.api.ignored import IGNORED, WITHOUT_OBJECT, ignored_fields
-from tests.unit.api.contract import SHARED
+from tests.support.samples import sample
 from tests.unit.api.manifests import cluster
 
 # All that the project has left out on purpose; besides, nobody acts on a PerconaPGUpgrade.
@@ -20,18 +19,18 @@ LEFT_OUT = (
 )
 
 
-def test_the_condition_can_name_nothing_but_what_is_left_out_on_purpose():
+def test_the_condition_can_name_nothing_but_what_is_left_out_on_purpose() -> None:
     assert set(IGNORED) <= set(LEFT_OUT)
 
 
 @pytest.mark.parametrize("pattern", [*IGNORED, *WITHOUT_OBJECT])
-def test_an_ignored_field_exists(pattern):
+def test_an_ignored_field_exists(pattern: str) -> None:
     node = schema(PGCluster)
     for step in re.findall(r"[^.\[]+|\[\]", pattern):
         node = node["items"] if step == "[]" else node["properties"][step]
 
 
-def test_the_list_is_sorted_and_no_entry_covers_another():
+def test_the_list_is_sorted_and_no_entry_covers_another() -> None:
     assert list(IGNORED) == sorted(set(IGNORED))
     assert list(WITHOUT_OBJECT) == sorted(WITHOUT_OBJECT)
     both = [*IGNORED, *WITHOUT_OBJECT]
@@ -39,11 +38,11 @@ def test_the_list_is_sorted_and_no_entry_covers_another():
     assert not [(a, b) for a in both for b in both if b.startswith((f"{a}.", f"{a}["))]
 
 
-def test_a_plain_cluster_ignores_nothing():
+def test_a_plain_cluster_ignores_nothing() -> None:
     assert ignored_fields(cluster()) == []
 
 
-def test_what_is_off_empty_or_default_is_not_named():
+def test_what_is_off_empty_or_default_is_not_named() -> None:
     manifest = cluster(
         pause=False,
         standby={"enabled": False},
@@ -60,7 +59,7 @@ def test_what_is_off_empty_or_default_is_not_named():
     assert ignored_fields(manifest) == []
 
 
-def test_what_is_set_is_named_with_its_place():
+def test_what_is_set_is_named_with_its_place() -> None:
     manifest = cluster(
         pause=True,
         pmm={"enabled": True, "image": "pmm", "secret": "s", "serverHost": "h"},
@@ -82,8 +81,5 @@ def test_what_is_set_is_named_with_its_place():
     ]
 
 
-def test_the_sample_names_logs():
-    sample = SHARED / "samples" / "cr.yaml"
-    if not sample.exists():
-        pytest.skip(f"{sample} is not on this machine")
-    assert ignored_fields(yaml.safe_load(sample.read_text())) == ["spec.logcollector"]
+def test_a_usual_cluster_names_the_log_collector() -> None:
+    assert ignored_fields(sample("cluster")) == ["spec.logcollector"]

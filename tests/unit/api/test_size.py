@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from pgoperator.api import KINDS
+from pgoperator.api import KINDS, Manifest, Resource
 from pgoperator.api.crd import crd
 
 # Of all annotations of an object together, keys and values.
@@ -13,7 +13,7 @@ MARGIN = 300
 KEY = "kubectl.kubernetes.io/last-applied-configuration"
 
 
-def note(manifest):
+def note(manifest: Manifest) -> str:
     """What kubectl writes: JSON without blanks, with an empty map in its own place, and with Go's escapes."""
     manifest = manifest | {"metadata": {"annotations": {}} | manifest["metadata"]}
     text = json.dumps(manifest, separators=(",", ":"), sort_keys=True, ensure_ascii=False)
@@ -23,7 +23,7 @@ def note(manifest):
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.NAMES.kind)
-def test_a_definition_fits_into_the_annotation(kind):
+def test_a_definition_fits_into_the_annotation(kind: type[Resource]) -> None:
     manifest = crd(kind)
     assert "annotations" not in manifest["metadata"]
     size = len(KEY) + len(note(manifest).encode())

@@ -1,4 +1,4 @@
-"""What must not be is told, and what asynchronous replication allows is only counted."""
+"""What must not be is reported, and what asynchronous replication allows is only counted."""
 
 import pytest
 
@@ -17,7 +17,7 @@ TAIL = History([KEPT, LOST, FAILED, NEXT], {KEPT.key: 1, NEXT.key: 1})
 
 
 @pytest.mark.parametrize(
-    ("outcome", "synchronous", "told"),
+    ("outcome", "synchronous", "reported"),
     [
         (Outcome("x", True, WHOLE), True, []),
         (Outcome("x", False, TAIL), False, []),
@@ -33,12 +33,12 @@ TAIL = History([KEPT, LOST, FAILED, NEXT], {KEPT.key: 1, NEXT.key: 1})
             False,
             ["x: 1 writes lost before others that survived"],
         ),
-        (Outcome("x", False, History([KEPT], {KEPT.key: 2})), False, ["x: 1 rows doubled, 0 by nobody"]),
+        (Outcome("x", False, History([KEPT], {KEPT.key: 2})), False, ["x: 1 rows duplicated, 0 invented"]),
         (Outcome("x", False, trouble="never ready"), False, ["x: never ready"]),
     ],
 )
-def test_problems(outcome: Outcome, synchronous: bool, told: list[str]) -> None:
-    assert outcome.problems(synchronous) == told
+def test_problems(outcome: Outcome, synchronous: bool, reported: list[str]) -> None:
+    assert outcome.problems(synchronous) == reported
 
 
 def test_a_double_primary_is_always_a_problem() -> None:
@@ -58,7 +58,7 @@ def test_a_row() -> None:
         "0",
         "4.0 s",
         "0",
-        "1 at the end of timeline 1, which no replica had received, 1 of them past pgBouncer",
+        "1 at the end of timeline 1, which no replica had received, 1 of them not through pgBouncer",
     )
     assert Outcome("x", False, trouble="never\nmuch").row() == ("x", "-", "-", "-", "-", "-", "-", "never")
     assert explain(WHOLE) == ""

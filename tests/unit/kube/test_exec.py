@@ -1,16 +1,20 @@
 """The words of the exec protocol, with a server that speaks them; real containers are in the e2e tests."""
 
+import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 
 import aiohttp
 import pytest
 from aiohttp import web
 
-from pgoperator.errors import CommandFailed
+from pgoperator.errors import CommandFailed, CommandTimedOut
 from pgoperator.kube.access import Access
 from pgoperator.kube.client import Client
 from pgoperator.kube.errors import ApiError, Forbidden, Unreachable
+from pgoperator.kube.exec import OUTPUT
 
 SUCCESS = json.dumps({"status": "Success"}).encode()
 Script = Callable[[web.WebSocketResponse, web.Request], Awaitable[None]]
@@ -114,11 +118,11 @@ async def test_an_exit_status_is_an_error_with_what_was_said(client: Client, kub
     kubelet.script = script
     with pytest.raises(CommandFailed) as caught:
         await client.exec("ns", "p", "c", ["psql", "-X"])
-    assert (caught.value.what, caught.value.code, caught.value.output) == ("psql -X", 3, "no such table")
-    assert caught.value.said == "no such table"
-    assert caught.value.printed == "ERROR: [103]\n"
+    assert (caught.value.command, caught.value.code, caught.value.stderr) == ("psql -X", 3, "no such table")
+    assert caught.value.diagnostics == "no such table"
+    assert caught.value.stdout == "ERROR: [103]\n"
     assert "103" not in str(caught.value), "what a command prints may be data"
-    assert CommandFailed("pgbackrest", 103, "", caught.value.printed).said == "ERROR: [103]"
+    assert CommandFailed("pgbackrest", 103, "", caught.value.stdout).diagnostics == "ERROR: [103]"
 
 
 async def test_a_command_that_cannot_start_is_an_api_error(client: Client, kubelet: Kubelet) -> None:
@@ -136,7 +140,7 @@ async def test_a_connection_that_ends_early_is_no_success(client: Client, kubele
         await socket.send_bytes(b"\x01half of it")
 
     kubelet.script = script
-    with pytest.raises(Unreachable, match="ended before"):
+    with pytest.raises(Unreachable, match="closed before"):
         await client.exec("ns", "p", "c", ["cat", "file"])
 
 
@@ -145,5 +149,53 @@ async def test_a_command_that_hangs_is_left(client: Client, kubelet: Kubelet) ->
         await socket.receive()
 
     kubelet.script = script
-    with pytest.raises(Unreachable, match=r"within 0\.05 s"):
+    with pytest.raises(CommandTimedOut, match=r"within 0\.05 s in pod ns/p"):
         await client.exec("ns", "p", "c", ["sleep", "60"], timeout=0.05)
+
+
+@pytest.mark.parametrize("channel", [b"\x01", b"\x02"])
+async def test_endless_output_is_cut_off(client: Client, kubelet: Kubelet, channel: bytes) -> None:
+    sent = 0
+
+    async def script(socket: web.WebSocketResponse, request: web.Request) -> None:
+        nonlocal sent
+        with suppress(ConnectionError):
+            while sent < 4 * OUTPUT:
+                await socket.send_bytes(channel + bytes(32 * 1024))
+                sent += 32 * 1024
+
+    kubelet.script = script
+    with pytest.raises(CommandFailed, match="more than 4194304 bytes of output"):
+        await client.exec("ns", "p", "c", ["yes"], timeout=20)
+
+
+async def test_a_message_without_end_is_cut_off(client: Client, kubelet: Kubelet) -> None:
+    async def script(socket: web.WebSocketResponse, request: web.Request) -> None:
+        with suppress(ConnectionError):
+            await socket.send_bytes(b"\x01" + bytes(2 * OUTPUT))
+
+    kubelet.script = script
+    with pytest.raises(Unreachable, match="closed before"):
+        await client.exec("ns", "p", "c", ["yes"], timeout=20)
+
+
+async def test_a_slow_goodbye_does_not_hide_the_result(client: Client, kubelet: Kubelet) -> None:
+    async def script(socket: web.WebSocketResponse, request: web.Request) -> None:
+        await socket.send_bytes(b"\x01done")
+        await socket.send_bytes(b"\x03" + SUCCESS)
+        await asyncio.sleep(5)
+
+    kubelet.script = script
+    begin = time.monotonic()
+    assert await client.exec("ns", "p", "c", ["true"], timeout=0.5) == "done"
+    assert time.monotonic() - begin < 2
+
+
+@pytest.mark.parametrize("status", [b"nonsense", b"[]"])
+async def test_an_unreadable_result_is_no_success(client: Client, kubelet: Kubelet, status: bytes) -> None:
+    async def script(socket: web.WebSocketResponse, request: web.Request) -> None:
+        await socket.send_bytes(b"\x03" + status)
+
+    kubelet.script = script
+    with pytest.raises(Unreachable):
+        await client.exec("ns", "p", "c", ["true"])

@@ -1,7 +1,7 @@
 import pytest
 
 from pgoperator.kube.kinds import BY_NAME, DEPLOYMENT, PG_CLUSTER, POD, kind_of
-from pgoperator.kube.manifest import Key, Kind, is_deleting, key_of, labels_of, owner_of, version_of
+from pgoperator.kube.manifest import Key, Kind, is_deleting, is_name, key_of, labels_of, owner_of, version_of
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,23 @@ from pgoperator.kube.manifest import Key, Kind, is_deleting, key_of, labels_of, 
 )
 def test_paths(kind: Kind, arguments: tuple[str, ...], path: str) -> None:
     assert kind.path(*arguments) == path
+
+
+@pytest.mark.parametrize(
+    ("name", "quoted"),
+    [("a b", "a%20b"), ("a?x=y", "a%3Fx%3Dy"), ("a#b", "a%23b"), ("a\n", "a%0A"), ("ä", "%C3%A4")],
+)
+def test_names_are_quoted(name: str, quoted: str) -> None:
+    assert POD.path(name, name) == f"/api/v1/namespaces/{quoted}/pods/{quoted}"
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../../kube-system/secrets/x", "a%2Fb"])
+def test_a_name_that_no_object_can_have_has_no_path(name: str) -> None:
+    assert not is_name(name)
+    with pytest.raises(ValueError):
+        POD.path("ns", name)
+    with pytest.raises(ValueError):
+        POD.path(name)
 
 
 def test_questions() -> None:

@@ -2,7 +2,7 @@ from typing import Any
 
 from pgoperator.kube.kinds import POD, SECRET
 from pgoperator.kube.manifest import Key, Manifest
-from pgoperator.kube.store import Store
+from pgoperator.kube.store import DATA, Store
 
 LABEL = "example.com/cluster"
 
@@ -85,7 +85,7 @@ def test_synced_when_every_watch_is() -> None:
     one, two = store.open(POD, "a"), store.open(SECRET, "a")
     one.synced = True
     assert not store.synced
-    assert store.unsynced() == ["Secret"]
+    assert store.unsynced() == ["Secret in namespace a"]
     two.synced = True
     assert store.synced
 
@@ -100,3 +100,35 @@ def test_namespaces_and_selectors_are_shards_of_one_view() -> None:
     assert store.get(POD, "b", "z") is not None
     assert store.seen(POD, "c") is None
     assert store.seen(POD, "a") == 0
+
+
+def secret(name: str, version: int, text: str, namespace: str = "ns") -> Manifest:
+    meta = {"name": name, "namespace": namespace, "resourceVersion": str(version), "labels": {LABEL: "one"}}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "data": {"a": text}}
+
+
+def test_a_namespace_cannot_fill_the_memory() -> None:
+    store = Store(LABEL)
+    shard = store.open(SECRET, None)
+    for number in range(50):
+        shard.put(secret(f"s{number:02d}", 1, "x" * 1_000_000))
+    shard.put(secret("other", 1, "x", namespace="another"))
+    assert sum(map(len, shard._objects.values())) < DATA + 50 * 1000
+    kept = ["data" in one for one in store.select(SECRET, "ns", {LABEL: "one"})]
+    assert kept == [True] * 33 + [False] * 17
+    other = store.get(SECRET, "another", "other")
+    assert other is not None
+    assert other["data"] == {"a": "x"}
+    # A change is still a change, and freed space is used again.
+    changed = shard.put(secret("s49", 2, "y" * 1_000_000))
+    assert changed is not None
+    assert changed.old is not None
+    assert changed.new is not None
+    assert changed.old["dataDigest"] != changed.new["dataDigest"]
+    for number in range(34):
+        shard.drop(("ns", f"s{number:02d}"))
+    assert shard._data["ns"] == 0
+    changed = shard.put(secret("s49", 3, "z"))
+    assert changed is not None
+    assert changed.new is not None
+    assert changed.new["data"] == {"a": "z"}

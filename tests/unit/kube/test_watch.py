@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import structlog
 
 from pgoperator.kube.client import Client
 from pgoperator.kube.kinds import POD
@@ -37,13 +38,20 @@ def error(code: int, reason: str) -> dict[str, Any]:
 class Run:
     """A watcher on a stub, with every pause written down instead of waited."""
 
-    def __init__(self, stub: StubApi, client: Client) -> None:
+    def __init__(self, stub: StubApi, client: Client, *, silence: float = 5) -> None:
         self.stub = stub
         self.store = Store()
         self.pauses: list[float] = []
         self.events: list[Event] = []
         self.shard = self.store.open(POD, "ns")
-        self._watcher = Watcher(client, self.shard, self.events.append, silence=5, sleep=self._pause)
+        self._watcher = Watcher(
+            client,
+            self.shard,
+            self.events.append,
+            silence=silence,
+            sleep=self._pause,
+            clock=lambda: sum(self.pauses),
+        )
 
     async def _pause(self, seconds: float) -> None:
         self.pauses.append(seconds)
@@ -53,7 +61,8 @@ class Run:
         """Run until so many watches have begun and everything scripted was read."""
         task = asyncio.create_task(self._watcher.run())
         async with asyncio.timeout(10):
-            while len(self.stub.watched_from()) < watches or self.stub.watches:  # noqa: ASYNC110
+            while len(self.stub.watched_from()) < watches or self.stub.watches:
+                assert not task.done(), task
                 await asyncio.sleep(0.005)
             await asyncio.sleep(0.05)
         task.cancel()
@@ -65,12 +74,22 @@ class Run:
 
 
 @pytest.fixture
-async def run() -> AsyncIterator[Run]:
+async def stub() -> AsyncIterator[StubApi]:
     stub = StubApi()
-    client = Client(await stub.start())
-    yield Run(stub, client)
-    await client.close()
+    yield stub
     await stub.stop()
+
+
+@pytest.fixture
+async def client(stub: StubApi) -> AsyncIterator[Client]:
+    client = Client(await stub.start())
+    yield client
+    await client.close()
+
+
+@pytest.fixture
+async def run(stub: StubApi, client: Client) -> Run:
+    return Run(stub, client)
 
 
 async def test_goes_on_from_the_last_event_or_bookmark(run: Run) -> None:
@@ -130,3 +149,95 @@ async def test_watches_that_end_at_once_do_not_turn_in_a_circle(run: Run) -> Non
     run.stub.watches = [[END], [END], [END], []]
     await run.until(4)
     assert len(run.pauses) == 3
+
+
+async def test_silence_is_no_failure(stub: StubApi, client: Client) -> None:
+    stub.items = [pod("a", 5)]
+    run = Run(stub, client, silence=0.05)
+    await run.until(7)
+    assert run.pauses == []
+    assert set(stub.watched_from()) == {"10"}
+
+
+async def test_a_long_silence_leads_to_a_list(
+    stub: StubApi, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a restore of etcd, versions start again below the last one: nothing would ever come."""
+    monkeypatch.setattr("pgoperator.kube.watch.RELIST", 3)
+    run = Run(stub, client, silence=0.05)
+    await run.until(8)
+    kinds = ["watch" if "watch" in query else "list" for query in stub.requests]
+    assert kinds[:8] == ["list", *["watch"] * 3, "list", *["watch"] * 3]
+    assert run.pauses == []
+
+
+STRANGE: list[Any] = [
+    {"maintenance": True},
+    [],
+    {"type": "ADDED", "object": None},
+    {"type": "ADDED", "object": {"metadata": {"resourceVersion": "11"}}},
+    {"type": "BOOKMARK", "object": {}},
+    {"type": "ERROR", "object": {"code": "many"}},
+]
+
+
+@pytest.mark.parametrize("strange", STRANGE, ids=str)
+async def test_json_of_another_program_is_survived(run: Run, strange: Any) -> None:
+    run.stub.watches = [[strange, END], [event("ADDED", "b", 11)]]
+    await run.until(2)
+    assert run.names == ["b"]
+
+
+@pytest.mark.parametrize("items", [[None], [{}], {"a": 1}, [{"metadata": {}}]], ids=str)
+async def test_a_list_of_another_program_is_survived(run: Run, items: Any) -> None:
+    run.stub.items = items
+    task = asyncio.create_task(run._watcher.run())
+    async with asyncio.timeout(5):
+        while len(run.stub.requests) < 3:
+            assert not task.done(), task
+            await asyncio.sleep(0.005)
+        assert not run.shard.synced
+        run.stub.items = [pod("a", 5)]
+        while not run.shard.synced:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert run.names == ["a"]
+
+
+async def test_an_object_that_cannot_be_processed_does_not_end_the_watch(
+    stub: StubApi, client: Client
+) -> None:
+    run = Run(stub, client)
+
+    def deliver(event: Event) -> None:
+        if event.new and event.new["metadata"]["name"] == "bad":
+            raise ValueError("toy")
+
+    run._watcher._deliver = deliver
+    stub.watches = [[event("ADDED", "bad", 11)], [event("ADDED", "b", 12)]]
+    stub.items = [pod("a", 5)]
+    await run.until(2)
+    assert "b" in run.names
+
+
+async def test_a_watch_that_fails_is_reported_with_its_namespace_each_minute(run: Run) -> None:
+    """One namespace without a RoleBinding keeps the operator from leading: its log must show the cause."""
+    run.stub.refusal = 403
+    task = asyncio.create_task(run._watcher.run())
+    with structlog.testing.capture_logs() as lines:
+        async with asyncio.timeout(10):
+            while sum(run.pauses) < 200:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+    assert run.store.unsynced() == ["Pod in namespace ns (Forbidden)"]
+    warnings = [line for line in lines if line["log_level"] == "warning"]
+    assert 3 <= len(warnings) <= sum(run.pauses) / 60 + 1
+    assert {line["namespace"] for line in warnings} == {"ns"}
+    run.stub.refusal = 0
+    async with asyncio.timeout(10):
+        while not run.shard.synced:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+    assert run.store.unsynced() == []
+    assert run.shard.problem == ""
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 
 from pgoperator import labels
+from pgoperator.api import states
 from pgoperator.api.pgbackup import PGBackup
-from reconcilers.pgbackup import job, report, retention, states
-from reconcilers.pgbackup.states import Act
+from reconcilers.jobs import JobStatus
+from reconcilers.pgbackup import act_retention, build_backup_jobs, decide_state, report
+from reconcilers.pgbackup.decide_state import Act
+from reconcilers.pgrestore import decide_check
 from tests.support.golden import assert_golden
 from tests.support.views import CLAIM, NOW, view
 from tests.unit.postgres.test_pgbackrest_info import FULL, INCR
@@ -23,7 +26,7 @@ LABELS = "20261121-084407F 20261121-090000I 091000D 20261122-000000F 20261122-01
 def backup(state: str | None = None, **spec: Any) -> PGBackup:
     status: dict[str, Any] = {"state": state, "jobName": "j"} if state else {}
     if state:
-        condition = {"type": states.LEASE, "status": "True", "reason": "x", "message": ""}
+        condition = {"type": decide_state.LEASE, "status": "True", "reason": "x", "message": ""}
         status["conditions"] = [condition | {"lastTransitionTime": NOW.isoformat()}]
     return PGBackup.parse(
         {
@@ -44,15 +47,15 @@ def text(entry: dict[str, Any] = FULL, labels: str = LABELS) -> str:
 
 
 def test_the_space_of_a_volume_is_told_and_that_of_a_store_is_not() -> None:
-    told = json.dumps(json.loads(text()) | {"volume": {"size": 9, "free": 5}})
+    shown = json.dumps(json.loads(text()) | {"volume": {"size": 9, "free": 5}})
     assert report.parse(text()).volume is None
-    volume = report.parse(told).volume
+    volume = report.parse(shown).volume
     assert volume is not None
     assert (volume.free_bytes, volume.capacity_bytes) == (5, 9)
     cluster = view(backups={"pgbackrest": {"repos": [REPO, S3]}}).cluster
-    seen = job.Seen("j", NOW.isoformat(), succeeded=True, report=told)
+    seen = JobStatus("j", created=NOW.isoformat(), succeeded=True, report=shown)
     for repo, wanted in (("repo1", volume), ("repo2", None)):
-        step = states.running(backup(states.RUNNING, repoName=repo), cluster, seen, NOW)
+        step = decide_state.running(backup(states.RUNNING, repoName=repo), cluster, seen, NOW)
         assert step.status.repo_volume == wanted
 
 
@@ -82,84 +85,108 @@ def test_what_is_no_report(bad: str) -> None:
     ("spec", "cause"),
     [
         ({"repoName": "repo3"}, "has no repository repo3; it has repo1, repo2"),
-        ({"method": "volumeSnapshot"}, "volumeSnapshot is not implemented"),
-        ({"options": ["--repo=2"]}, "--repo cannot be used"),
+        ({"method": "volumeSnapshot"}, "volumeSnapshot is not supported"),
+        ({"options": ["--repo=2"]}, "--repo is not allowed"),
         ({}, ""),
     ],
 )
 def test_what_is_refused(spec: dict[str, Any], cause: str) -> None:
     cluster = view(backups={"pgbackrest": {"repos": [REPO, S3]}}).cluster
-    refused = states.refusal(backup(**spec), cluster)
+    refused = decide_state.refusal(backup(**spec), cluster)
     assert cause in refused
     assert bool(cause) is bool(refused)
 
 
 def test_a_cluster_that_is_not_there_or_takes_no_backups() -> None:
-    assert "no PerconaPGCluster cluster1" in states.refusal(backup(), None)
-    assert "disabled" in states.refusal(backup(), view(backups={"enabled": False}).cluster)
+    assert "PerconaPGCluster cluster1 does not exist" in decide_state.refusal(backup(), None)
+    assert "disabled" in decide_state.refusal(backup(), view(backups={"enabled": False}).cluster)
     cluster = view().cluster
     going = cluster.model_copy(
         update={"metadata": cluster.metadata.model_copy(update={"deletion_timestamp": NOW})}
     )
-    assert "being deleted" in states.refusal(backup(), going)
+    assert "being deleted" in decide_state.refusal(backup(), going)
+
+
+def test_a_new_backup_waits_for_a_cluster_that_is_applied_after_it() -> None:
+    one = backup()
+    created = one.metadata.creation_timestamp
+    assert created is not None
+    assert decide_state.awaits_cluster(one, None, created + timedelta(minutes=9)) == timedelta(minutes=1)
+    assert not decide_state.awaits_cluster(one, None, created + timedelta(minutes=10))
+    assert not decide_state.awaits_cluster(one, view().cluster, created)
+    assert not decide_state.awaits_cluster(backup("Running"), None, created), "its cluster was deleted"
 
 
 def test_starting_waits_and_gives_up() -> None:
     one = backup("Starting")
-    assert states.starting(one, "", None, NOW).act is Act.CREATE
-    step = states.starting(one, "no primary", None, NOW + timedelta(seconds=119))
+    assert decide_state.starting(one, "", None, NOW).act is Act.CREATE
+    step = decide_state.starting(one, "no primary", None, NOW + timedelta(seconds=119))
     assert (step.status.state, step.wait, step.seconds) == ("Starting", "no primary", 1.5)
-    step = states.starting(one, "no primary", None, NOW + timedelta(seconds=120))
+    step = decide_state.starting(one, "no primary", None, NOW + timedelta(seconds=120))
     assert step.status.state == "Failed"
     assert "no primary" in (step.status.error or "")
 
 
 def test_what_a_backup_waits_for_is_told_until_it_begins() -> None:
     def waiting(status: Any) -> str:
-        return next((c.message for c in status.conditions if c.type == states.WAITING), "")
+        return next((c.message for c in status.conditions if c.type == decide_state.WAITING), "")
 
     one, cluster, later = backup("Running"), view().cluster, NOW + timedelta(seconds=8)
-    step = states.running(one, cluster, seen(cause="FailedCreate: exceeded quota"), NOW)
+    step = decide_state.running(one, cluster, seen(cause="FailedCreate: exceeded quota"), NOW)
     assert step.seconds <= 10, "nobody tells when a quota has room again"
-    stuck = states.told(step, NOW)
+    stuck = decide_state.with_waiting(step, NOW)
     assert waiting(stuck) == "FailedCreate: exceeded quota"
-    stuck = states.told(replace(step, status=stuck), later)
+    stuck = decide_state.with_waiting(replace(step, status=stuck), later)
     assert stuck.conditions[-1].last_transition_time == NOW
     one = one.model_copy(update={"status": stuck})
     for begun in (seen(started=True), seen(succeeded=True, report=text()), seen(failed=True)):
-        assert not waiting(states.told(states.running(one, cluster, begun, later), later))
-    refused = states.starting(backup("Starting"), "the Job is refused: exceeded quota", None, NOW)
-    assert "exceeded quota" in waiting(states.told(refused, NOW))
+        assert not waiting(decide_state.with_waiting(decide_state.running(one, cluster, begun, later), later))
+    refused = decide_state.starting(
+        backup("Starting"), "the API server rejected the Job: exceeded quota", None, NOW
+    )
+    assert "exceeded quota" in waiting(decide_state.with_waiting(refused, NOW))
 
 
-def seen(**facts: Any) -> job.Seen:
-    return job.Seen(name="j", created=NOW.isoformat(), **facts)
+def seen(**facts: Any) -> JobStatus:
+    return JobStatus(name="j", created=NOW.isoformat(), **facts)
 
 
 def test_running_ends_in_one_of_two_ways() -> None:
     one, cluster = backup("Running"), view().cluster
-    gone = states.running(one, cluster, None, NOW)
+    gone = decide_state.running(one, cluster, None, NOW)
     assert (gone.status.state, gone.act) == ("Failed", Act.NOTHING)
-    assert "vanished" in (gone.status.error or "")
-    failed = states.running(one, cluster, seen(failed=True, cause="ERROR: [055]: x"), NOW)
+    assert "was deleted before it finished" in (gone.status.error or "")
+    failed = decide_state.running(one, cluster, seen(failed=True, cause="ERROR: [055]: x"), NOW)
     assert (failed.status.state, failed.status.error) == ("Failed", "ERROR: [055]: x")
-    good = states.running(one, cluster, seen(succeeded=True, report=text()), NOW).status
+    good = decide_state.running(one, cluster, seen(succeeded=True, report=text()), NOW).status
     assert (good.state, good.backup_name, good.backup_type) == ("Succeeded", "20261121-084407F", "full")
+    # The check of a restore refuses a target that is not later than the end of the backup, in whole seconds.
+    earliest = decide_check.moment(good.earliest_restorable_time or "")
+    assert earliest - report.parse(text()).backup.stop == timedelta(seconds=1)
     assert (good.size, good.storage_type, good.destination) == (4041868, "filesystem", None)
-    working = states.running(one, cluster, seen(started=True), NOW)
+    working = decide_state.running(one, cluster, seen(started=True), NOW)
     assert working.status == one.status
 
 
+@pytest.mark.parametrize("broken", [True, False, None])
+def test_broken_pages_are_told_of_a_backup_that_succeeded(broken: bool | None) -> None:
+    done = seen(succeeded=True, report=text(FULL | {"error": broken}))
+    found = decide_state.running(backup("Running"), view().cluster, done, NOW).status
+    assert (found.state, found.error) == ("Succeeded", None)
+    shown = [c for c in found.conditions if c.type == "BackupHasBrokenPages"]
+    assert [(c.status, c.reason) for c in shown] == ([("True", "PagesWithWrongChecksums")] if broken else [])
+
+
 def test_a_lost_report_is_asked_for_again() -> None:
-    step = states.running(backup("Running"), view().cluster, seen(succeeded=True), NOW)
+    step = decide_state.running(backup("Running"), view().cluster, seen(succeeded=True), NOW)
     assert (step.status.state, step.act) == ("Starting", Act.REMOVE)
 
 
 def test_a_pod_that_does_not_begin() -> None:
     one, cluster = backup("Running"), view().cluster
-    step = states.running(one, cluster, seen(cause="no node"), NOW + timedelta(minutes=9))
+    step = decide_state.running(one, cluster, seen(cause="no node"), NOW + timedelta(minutes=9))
     assert step.status.state == "Running"
-    step = states.running(one, cluster, seen(cause="no node"), NOW + timedelta(minutes=11))
+    step = decide_state.running(one, cluster, seen(cause="no node"), NOW + timedelta(minutes=11))
     assert (step.status.state, step.act) == ("Failed", Act.REMOVE)
     assert "no node" in (step.status.error or "")
 
@@ -172,7 +199,7 @@ def test_destinations() -> None:
         {"name": "repo4", "azure": {"container": "a"}},
     ]
     cluster = view(backups={"pgbackrest": {"repos": repos}}).cluster
-    found = [states.destination(r, {"repo2-path": "/own"}) for r in cluster.spec.backups.repos]
+    found = [decide_state.destination(r, {"repo2-path": "/own"}) for r in cluster.spec.backups.repos]
     assert found == ["", "s3://b/own", "gs://g/pgbackrest/repo3", "azure://a/pgbackrest/repo4"]
 
 
@@ -194,7 +221,7 @@ def test_retention_takes_what_is_gone_and_nothing_younger() -> None:
         for name, label in names.items()
     ]
     other = manifests[1] | {"spec": {"pgCluster": "cluster1", "repoName": "repo2"}}
-    lost = retention.lost([*manifests, other], newest, found)
+    lost = act_retention.lost([*manifests, other], newest, found)
     assert [m["metadata"]["name"] for m in lost] == ["gone", "gone-incr"]
 
 
@@ -228,47 +255,6 @@ def test_a_jobs_manifest(name: str, backups: dict[str, Any]) -> None:
     }
     host["metadata"]["labels"] = labels.repo_host("cluster1")  # type: ignore[index]
     seen = view([host], backups={"pgbackrest": backups})
-    one = backup(options=["--type=full"], containerOptions={"env": [{"name": "A", "value": "1"}]})
+    one = backup(options=["--type=full"], containerOptions={"env": [{"name": "TZ", "value": "1"}]})
     repo = seen.cluster.spec.backups.repos[0]
-    assert_golden([job.backup(seen, one, repo, ["--type=full"], "manual")], f"pgbackup/{name}")
-
-
-def pod(state: dict[str, Any], phase: str) -> dict[str, Any]:
-    statuses = [{"name": job.CONTAINER, "state": state}]
-    return {"metadata": {"name": "p"}, "status": {"phase": phase, "containerStatuses": statuses}}
-
-
-def ended(code: int, message: str = "") -> dict[str, Any]:
-    return pod({"terminated": {"exitCode": code, "message": message}}, "Succeeded" if code == 0 else "Failed")
-
-
-def a_job(*conditions: dict[str, Any]) -> dict[str, Any]:
-    status = [c | {"status": "True"} for c in conditions]
-    return {
-        "metadata": {"name": "j", "creationTimestamp": NOW.isoformat()},
-        "status": {"conditions": status},
-    }
-
-
-def test_a_pods_success_counts_before_the_jobs() -> None:
-    found = job.look(a_job(), [ended(0, "{}")])
-    assert (found.succeeded, found.failed, found.report) == (True, False, "{}")
-
-
-def test_one_failure_is_not_yet_the_jobs() -> None:
-    found = job.look(a_job(), [ended(1, "ERROR: x")])
-    assert (found.succeeded, found.failed, found.cause) == (False, False, "ERROR: x")
-    found = job.look(a_job({"type": "Failed", "reason": "BackoffLimitExceeded"}), [ended(1, "ERROR: x")])
-    assert (found.failed, found.cause) == (True, "ERROR: x")
-
-
-def test_a_pod_that_was_taken_away() -> None:
-    evicted = {"metadata": {}, "status": {"phase": "Failed", "reason": "Evicted", "message": "low on disk"}}
-    found = job.look(a_job({"type": "Failed", "message": "limit reached"}), [evicted])
-    assert found.cause == "limit reached; Evicted: low on disk"
-
-
-def test_a_pod_that_waits() -> None:
-    waiting = pod({"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}, "Pending")
-    assert job.look(a_job(), [waiting]).cause == "ImagePullBackOff: no such image"
-    assert not job.look(a_job(), [waiting]).started
+    assert_golden([build_backup_jobs.backup(seen, one, repo, ["--type=full"], "manual")], f"pgbackup/{name}")

@@ -1,8 +1,10 @@
 """Specs to hold laws against: the variants that somebody would think of, and random ones."""
 
+import copy
 import random
 import string
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from tests.support.views import CLAIM
@@ -241,6 +243,10 @@ VARIANTS: dict[str, Spec] = {
             },
         }
     },
+    "failover-slots": {
+        "config": {"parameters": {"sync_replication_slots": "on"}},
+        "patroni": {"dynamicConfiguration": {"ignore_slots": [{"name": "mine", "type": "physical"}]}},
+    },
     "copies": {
         "patroni": {
             "createReplicaMethods": ["basebackup"],
@@ -316,7 +322,7 @@ def _word(draw: random.Random, most: int) -> str:
 def _workload(draw: random.Random) -> Spec:
     spec: Spec = {}
     for key, value in PLACED.items():
-        _maybe(draw, spec, key, lambda value=value: value)
+        _maybe(draw, spec, key, partial(copy.deepcopy, value))
     return spec
 
 
@@ -332,7 +338,7 @@ def _expose(draw: random.Random) -> Spec:
 
 
 def _repo(draw: random.Random, number: int) -> Spec:
-    storage = draw.choice(
+    storage: Spec = draw.choice(
         [
             {"volume": {"volumeClaimSpec": CLAIM}},
             {"s3": S3},

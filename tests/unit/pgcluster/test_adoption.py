@@ -3,8 +3,8 @@
 from typing import Any
 
 from pgoperator.api.ignored import ignored_fields
-from pgoperator.kube.manifest import Manifest
-from reconcilers.pgcluster import adoption, bootstrap, jobs
+from pgoperator.kube.manifest import Manifest, owned
+from reconcilers.pgcluster.bootstrap import build_import_job, decide_source
 from tests.support.golden import assert_golden
 from tests.support.pod_security import violations
 from tests.support.views import filled_store, view
@@ -23,12 +23,12 @@ NEW = view(dataSource={"volumes": SOURCES})
 
 def job(what: str, kind: str = "") -> Manifest:
     conditions = [{"type": kind, "status": "True", "message": "gone"}] if kind else []
-    made = jobs.owned(adoption.manifest(NEW, what), NEW.manifest)
+    made = owned(build_import_job.manifest(NEW, what), NEW.manifest)
     return made | {"status": {"conditions": conditions}}
 
 
 def test_the_jobs() -> None:
-    made = [adoption.manifest(NEW, what) for what in adoption.wanted(NEW.cluster)]
+    made = [build_import_job.manifest(NEW, what) for what in decide_source.copies(NEW.cluster)]
     assert_golden(made, "adoption/all")
     for manifest in made:
         assert violations(manifest["spec"]["template"]["spec"]) == []
@@ -39,20 +39,20 @@ def test_the_jobs() -> None:
 
 def test_a_new_cluster_waits_for_every_copy() -> None:
     def waits(*found: Manifest) -> bool:
-        return bootstrap.held(filled_store(list(found)), NEW.cluster, NEW.observed) is not None
+        return decide_source.held(filled_store(list(found)), NEW.cluster, NEW.observed) is not None
 
-    data, repository = (job(what, "Complete") for what in (adoption.DATA, adoption.REPOSITORY))
+    data, repository = (job(what, "Complete") for what in (decide_source.DATA, decide_source.REPOSITORY))
     assert waits()
     assert waits(data)
-    assert waits(data, job(adoption.REPOSITORY))
-    assert waits(data, job(adoption.REPOSITORY, "Failed"))
+    assert waits(data, job(decide_source.REPOSITORY))
+    assert waits(data, job(decide_source.REPOSITORY, "Failed"))
     assert not waits(data, repository)
     plain = view()
-    assert bootstrap.held(filled_store([]), plain.cluster, plain.observed) is None
-    assert adoption.wanted(plain.cluster) == []
+    assert decide_source.held(filled_store([]), plain.cluster, plain.observed) is None
+    assert decide_source.copies(plain.cluster) == []
 
 
 def test_a_backup_as_the_source_comes_before_volumes() -> None:
     source = {"clusterName": "other", "repoName": "repo1"}
     both = view(dataSource={"volumes": SOURCES, "postgresCluster": source})
-    assert adoption.wanted(both.cluster) == []
+    assert decide_source.copies(both.cluster) == []

@@ -1,6 +1,7 @@
 """Repositories and backups in the status of a cluster, and the backups that the operator asks for."""
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -8,7 +9,11 @@ import pytest
 
 from pgoperator import labels
 from pgoperator.errors import InvalidSpec
-from reconcilers.pgcluster import archive, archiving, conditions, consent, space
+from reconcilers.pgcluster.backups import build_backup_status, decide_removal, inventory
+from reconcilers.pgcluster.backups import conditions as backup_conditions
+from reconcilers.pgcluster.state import archiver
+from reconcilers.pgcluster.state.findings import Finding, Problem
+from reconcilers.pgcluster.status import conditions
 from tests.support.views import CLAIM, NOW, view
 from tests.unit.pgcluster import observed
 
@@ -44,22 +49,22 @@ def scheduled(cron: str, handled: Any) -> Any:
     )
 
 
-def facts(seen: Any, known: archive.Book, stanza: str | None = "h") -> dict[str, archive.Fact]:
-    return {fact[0]: fact for fact in archive.facts(seen, known, stanza)}
+def facts(seen: Any, known: inventory.BackupInventory, stanza: str | None = "h") -> dict[str, Finding]:
+    return {fact[0]: fact for fact in backup_conditions.conditions(seen, known, stanza)}
 
 
 def test_the_first_backup_makes_the_cluster_ready_for_others() -> None:
     seen = view()
-    name = archive.first_name(seen, archive.NO_BACKUPS)
-    empty = archive.book(seen, [])
-    assert not archive.first_is_complete(seen, empty, "h")
+    name = inventory.first_name(seen, inventory.NO_BACKUPS)
+    empty = inventory.book(seen, [])
+    assert not inventory.first_is_complete(seen, empty, "h")
     assert facts(seen, empty)["PGBackRestReplicaCreate"][2] == "RepoBackupNotComplete"
-    failed = archive.book(seen, [backup(name, "Failed", error="no space")])
+    failed = inventory.book(seen, [backup(name, "Failed", error="no space")])
     assert "no space" in facts(seen, failed)["PGBackRestReplicaCreate"][3]
-    done = archive.book(seen, [backup(name)])
-    assert archive.first_is_complete(seen, done, "h")
-    assert not archive.first_is_complete(seen, done, None)
-    status = archive.status(seen, done, "h", [])
+    done = inventory.book(seen, [backup(name)])
+    assert inventory.first_is_complete(seen, done, "h")
+    assert not inventory.first_is_complete(seen, done, None)
+    status = build_backup_status.status(seen, done, "h", [])
     assert status is not None
     assert status.repos[0].replica_create_backup_complete
     found = facts(seen, done)
@@ -73,65 +78,67 @@ def test_the_first_backup_makes_the_cluster_ready_for_others() -> None:
 
 
 def test_why_the_stanza_cannot_be_made_stays_until_it_is() -> None:
-    def told(seen: Any, stanza: str | None, error: str) -> archive.Fact:
-        return next(f for f in archive.facts(seen, known, stanza, error) if f[0] == kind)
+    def shown(seen: Any, stanza: str | None, error: str) -> Finding:
+        problem = Problem("StanzaFailed", error) if error else None
+        return next(f for f in backup_conditions.conditions(seen, known, stanza, problem) if f[0] == kind)
 
     kind, seen = "PGBackRestReplicaRepoReady", view()
-    known = archive.book(seen, [])
-    assert told(seen, None, "")[2] == "StanzaNotCreated"
-    _, _, reason, message = told(seen, None, "ERROR: [039]: forbidden")
-    assert message.endswith("WAL waits on the primary: ERROR: [039]: forbidden")
+    known = inventory.book(seen, [])
+    assert shown(seen, None, "")[2] == "StanzaNotCreated"
+    _, _, reason, message = shown(seen, None, "ERROR: [039]: forbidden")
+    assert message.endswith("WAL accumulates on the primary: ERROR: [039]: forbidden")
     before = {"type": kind, "status": "False", "reason": reason, "message": message}
     later = view(status={"conditions": [before | {"lastTransitionTime": NOW.isoformat()}]})
-    assert told(later, None, "")[2:] == (reason, message)
-    assert "another" in told(later, None, "another")[3]
-    assert told(later, "h", "")[2] == "StanzaCreated"
+    assert shown(later, None, "")[2:] == (reason, message)
+    assert "another" in shown(later, None, "another")[3]
+    assert shown(later, "h", "")[2] == "StanzaCreated"
 
 
 def test_the_status_remembers_a_first_backup_whose_object_has_gone() -> None:
-    repos = [{"name": "repo1", "replicaCreateBackupComplete": True, "repoOptionsHash": "h"}]
-    seen = view(status={"pgbackrest": {"repos": repos}})
-    assert archive.first_is_complete(seen, archive.NO_BACKUPS, "h")
-    assert not archive.first_is_complete(seen, archive.NO_BACKUPS, "another")
+    repo = {"name": "repo1", "stanzaCreated": True, "replicaCreateBackupComplete": True}
+    repo |= {"repoOptionsHash": "h", "systemIdentifier": "7"}
+    seen = view(status={"pgbackrest": {"repos": [repo]}})
+    assert inventory.first_is_complete(seen, inventory.NO_BACKUPS, "h")
+    assert not inventory.first_is_complete(seen, inventory.NO_BACKUPS, "another")
 
 
 def test_another_first_backup_follows_one_that_no_replica_can_start_from() -> None:
     seen = view()
-    name = archive.first_name(seen, archive.NO_BACKUPS)
-    old = archive.book(seen, [backup(name, annotations={archive.SUPERSEDED: "true"})])
-    assert archive.first_name(seen, old) != name
-    assert not archive.first_is_complete(seen, old, "h")
+    name = inventory.first_name(seen, inventory.NO_BACKUPS)
+    old = inventory.book(seen, [backup(name, annotations={labels.SUPERSEDED: "true"})])
+    assert inventory.first_name(seen, old) != name
+    assert not inventory.first_is_complete(seen, old, "h")
 
 
 def test_backups_of_other_clusters_are_not_ours() -> None:
     other = backup("x")
     other["spec"]["pgCluster"] = "cluster2"
-    assert archive.book(view(), [other]).backups == ()
+    assert inventory.book(view(), [other]).backups == ()
 
 
 def test_an_overdue_schedule_is_told() -> None:
     seen = scheduled("0 * * * *", NOW - timedelta(hours=3))
     own = {labels.PGBACKREST_CRONJOB: "cluster1-repo1-full"}
-    late = archive.book(seen, [backup("a", at=NOW - timedelta(hours=3), annotations=own)])
+    late = inventory.book(seen, [backup("a", at=NOW - timedelta(hours=3), annotations=own)])
     assert "3:00:00 ago" in facts(seen, late)["BackupOverdue"][3]
-    good = archive.book(seen, [backup("a", at=NOW - timedelta(hours=2), annotations=own)])
+    good = inventory.book(seen, [backup("a", at=NOW - timedelta(hours=2), annotations=own)])
     assert "BackupOverdue" not in facts(seen, good)
-    never = archive.book(seen, [backup("a", "Failed", at=NOW - timedelta(hours=4), annotations=own)])
-    assert "none for 4:00:00" in facts(seen, never)["BackupOverdue"][3]
+    never = inventory.book(seen, [backup("a", "Failed", at=NOW - timedelta(hours=4), annotations=own)])
+    assert "no successful backup for 4:00:00" in facts(seen, never)["BackupOverdue"][3]
     fresh = scheduled("0 * * * *", NOW)
-    assert "BackupOverdue" not in facts(fresh, archive.book(fresh, []))
+    assert "BackupOverdue" not in facts(fresh, inventory.book(fresh, []))
 
 
 def test_the_status_shows_when_a_schedule_is_due_and_when_it_last_succeeded() -> None:
     handled = NOW - timedelta(hours=1)
     seen, own = scheduled("0 * * * *", handled), {labels.PGBACKREST_CRONJOB: "cluster1-repo1-full"}
-    (record,) = archive.book(seen, []).records
+    (record,) = inventory.book(seen, []).records
     assert record.last_success is None
     assert record.next_run is not None
     assert NOW < record.next_run <= NOW + timedelta(hours=1)
     good = backup("a", at=NOW - timedelta(minutes=50), annotations=own)
     bad = backup("b", "Failed", at=NOW - timedelta(minutes=5), annotations=own)
-    known = archive.book(seen, [good, bad])
+    known = inventory.book(seen, [good, bad])
     (record,) = known.records
     assert record.last_success == NOW - timedelta(minutes=50)
     # Retention takes the object; that there was a success is known all the same.
@@ -139,33 +146,65 @@ def test_the_status_shows_when_a_schedule_is_due_and_when_it_last_succeeded() ->
         status={"pgbackrest": {"scheduledBackups": [record.to_manifest()]}},
         backups={"pgbackrest": {"repos": [REPO | {"schedules": {"full": "0 * * * *"}}]}},
     )
-    assert archive.book(later, []).success("cluster1-repo1-full") == NOW - timedelta(minutes=50)
+    assert inventory.book(later, []).success("cluster1-repo1-full") == NOW - timedelta(minutes=50)
     (turn,) = known.turns.turns
-    assert archive.overdue_from(known, turn) == NOW - timedelta(minutes=50) + turn.patience
+    assert inventory.overdue_from(known, turn) == NOW - timedelta(minutes=50) + turn.patience
+
+
+def test_broken_pages_are_told_until_a_full_backup_has_none() -> None:
+    broken = {
+        "type": "BackupHasBrokenPages",
+        "status": "True",
+        "reason": "x",
+        "message": "",
+        "lastTransitionTime": NOW.isoformat(),
+    }
+
+    def shown(*kinds: tuple[str, bool]) -> Finding | None:
+        objects = [
+            backup(
+                f"b{position}",
+                at=NOW - timedelta(minutes=60 - position),
+                backupType=kind,
+                backupName=f"label-{position}",
+                conditions=[broken] if bad else [],
+            )
+            for position, (kind, bad) in enumerate(kinds)
+        ]
+        return facts(view(), inventory.book(view(), objects)).get("BackupHasBrokenPages")
+
+    assert shown(("full", False)) is None
+    found = shown(("full", False), ("full", True))
+    assert found is not None
+    assert "b1 (label-1) in repo1" in found[3]
+    # An incremental one looks at changed files only.
+    assert shown(("full", True), ("incr", False)) is not None
+    assert shown(("full", True), ("full", False)) is None
+    assert shown(("full", True), ("full", False), ("incr", True)) is not None
 
 
 def test_a_bad_schedule_is_told() -> None:
     seen = scheduled("61 * * * *", NOW)
-    assert "61 * * * *" in facts(seen, archive.book(seen, []))["BackupScheduleInvalid"][3]
+    assert "61 * * * *" in facts(seen, inventory.book(seen, []))["BackupScheduleInvalid"][3]
 
 
 def test_the_annotation_of_the_archive() -> None:
     text = '{"wal":"1E","commit":"2026-11-21T09:21:26.393443+00:00","pushed":"2026-11-21T09:24:22Z"}'
-    pod = {"metadata": {"annotations": {archiving.ARCHIVED: text}}}
-    found = archiving.archived(pod)
+    pod = {"metadata": {"annotations": {labels.ARCHIVED: text}}}
+    found = archiver.archived(pod)
     assert found is not None
     assert found.commit is not None
     assert found.commit.microsecond == 393443
-    pod["metadata"]["annotations"][archiving.ARCHIVED] = (
+    pod["metadata"]["annotations"][labels.ARCHIVED] = (
         '{"wal":"x","commit":"","pushed":"2026-11-21T09:24:22Z"}'
     )
-    found = archiving.archived(pod)
+    found = archiver.archived(pod)
     assert found is not None
     assert found.commit is None
     for bad in ("", "x", "{}", '{"pushed":1}', '{"pushed":"2026-11-21T09:24:22Z","gaps":[1]}'):
-        pod["metadata"]["annotations"][archiving.ARCHIVED] = bad
-        assert archiving.archived(pod) is None
-    assert archiving.archived(None) is None
+        pod["metadata"]["annotations"][labels.ARCHIVED] = bad
+        assert archiver.archived(pod) is None
+    assert archiver.archived(None) is None
 
 
 def serving(status: Any = None, repos: Any = (REPO,), **annotations: str) -> Any:
@@ -189,30 +228,30 @@ BUCKET = {"name": "repo2", "s3": {"bucket": "b", "endpoint": "e", "region": "r"}
 
 
 def test_a_failing_archive_is_a_condition_with_its_cause_as_long_as_it_fails() -> None:
-    told = {"type": "PGBackRestReplicaRepoReady", "status": "True", "reason": "x", "message": ""}
-    status = {"conditions": [told | {"lastTransitionTime": "2026-01-02T02:00:00Z"}]}
+    shown = {"type": "PGBackRestReplicaRepoReady", "status": "True", "reason": "x", "message": ""}
+    status = {"conditions": [shown | {"lastTransitionTime": "2026-01-02T02:00:00Z"}]}
     failing = serving(status, repos=(REPO, BUCKET), **{"archive-failure": FAILS, "archived": PUSHED})
-    found = facts(failing, archive.NO_BACKUPS)["ArchivingFailing"]
+    found = facts(failing, inventory.NO_BACKUPS)["ArchivingFailing"]
     assert found[1:3] == (True, "ArchivePushFailed")
     assert "since 2026-01-02T03:00:00Z" in found[3]
     assert "403 (Forbidden)" in found[3]
-    assert "ArchivingFailing" not in facts(failing, archive.NO_BACKUPS, None), "there is no stanza yet"
+    assert "ArchivingFailing" not in facts(failing, inventory.NO_BACKUPS, None), "there is no stanza yet"
     for minutes, silent in ((1, True), (3, False)):
         since = (NOW - timedelta(minutes=minutes)).isoformat()
-        early = serving({"conditions": [told | {"lastTransitionTime": since}]}, **{"archive-failure": FAILS})
-        assert ("ArchivingFailing" not in facts(early, archive.NO_BACKUPS)) == silent
-        assert (archive.settling(early) > timedelta()) == silent
+        early = serving({"conditions": [shown | {"lastTransitionTime": since}]}, **{"archive-failure": FAILS})
+        assert ("ArchivingFailing" not in facts(early, inventory.NO_BACKUPS)) == silent
+        assert (inventory.settling(early) > timedelta()) == silent
     for text in ("", "x", "[]", "{}"):
-        assert "ArchivingFailing" not in facts(serving(**{"archive-failure": text}), archive.NO_BACKUPS)
+        assert "ArchivingFailing" not in facts(serving(**{"archive-failure": text}), inventory.NO_BACKUPS)
 
 
 def test_the_health_of_each_repository() -> None:
     def repos(seen: Any, *manifests: Any) -> Any:
-        found = archive.status(seen, archive.book(seen, list(manifests)), "h", [])
+        found = build_backup_status.status(seen, inventory.book(seen, list(manifests)), "h", [])
         assert found is not None
         return found.repos
 
-    volume = {"repoVolume": {"freeBytes": 5, "capacityBytes": 9}}
+    volume: dict[str, Any] = {"repoVolume": {"freeBytes": 5, "capacityBytes": 9}}
     (first,) = repos(serving(archived=PUSHED), backup("b", **volume))
     assert (first.reachable, first.free_bytes, first.capacity_bytes) == (True, 5, 9)
     assert first.last_pushed == NOW.replace(second=0)
@@ -255,8 +294,8 @@ def test_a_volume_without_room_is_told(free: int, cause: str, reason: str) -> No
     word = {"since": "2026-01-02T03:00:00Z", "cause": cause}
     seen = serving(**({"archive-failure": json.dumps(word)} if cause else {}))
     volume = {"freeBytes": free << 20, "capacityBytes": 1000 << 20}
-    known = archive.book(seen, [backup("a", repoVolume=volume)])
-    found = space.facts(seen, known)
+    known = inventory.book(seen, [backup("a", repoVolume=volume)])
+    found = [f for f in backup_conditions.conditions(seen, known, "h") if f.type == "RepositorySpaceLow"]
     assert [fact[2] for fact in found] == ([reason] if reason else [])
     if reason == "SpaceLow":
         assert "repo1 had 99 of 1000 MiB free after the backup of 2026-01-02" in found[0][3]
@@ -276,25 +315,23 @@ HOST = {
 def test_backups_go_off_with_consent_only() -> None:
     off: dict[str, Any] = {"enabled": False, "pgbackrest": {"repos": [REPO]}}
     seen = view([HOST], backups=off)
-    kept = consent.effective(seen.cluster, seen.observed)
-    assert kept.spec.backups.enabled
-    going_on = view([HOST], backups=off | {"enabled": True})
-    going_on.manifest["spec"]["backups"]["enabled"] = False
-    found = {f.type: f for f in conditions.findings(going_on, conditions.Outcome(), [], [])}
+    assert decide_removal.backups_enabled(seen.cluster, seen.observed)
+    going_on = replace(seen, backups_enabled=True)
+    found = {f.type: f for f in conditions.findings(going_on, conditions.PassResult(), [], [])}
     assert (found["Progressing"].status, found["Progressing"].reason) == (False, "Paused")
-    assert "authorize backup removal" in found["Progressing"].message
+    assert "annotated with pgv2.percona.com/authorizeBackupRemoval=true" in found["Progressing"].message
     for prefix in (labels.PERCONA, labels.CRUNCHY):
         metadata = seen.cluster.metadata.model_copy(
-            update={"annotations": {prefix + consent.ANNOTATION: "true"}}
+            update={"annotations": {prefix + "authorizeBackupRemoval": "true"}}
         )
         allowed = seen.cluster.model_copy(update={"metadata": metadata})
-        assert not consent.effective(allowed, seen.observed).spec.backups.enabled
+        assert not decide_removal.backups_enabled(allowed, seen.observed)
     never = view(backups=off)
-    assert not consent.effective(never.cluster, never.observed).spec.backups.enabled
+    assert not decide_removal.backups_enabled(never.cluster, never.observed)
 
 
 def test_without_repositories_nothing_can_go_on_without_consent() -> None:
     seen = view([HOST], backups={"enabled": False})
-    with pytest.raises(InvalidSpec, match="authorize backup removal") as caught:
-        consent.effective(seen.cluster, seen.observed)
+    with pytest.raises(InvalidSpec, match="authorizeBackupRemoval") as caught:
+        decide_removal.backups_enabled(seen.cluster, seen.observed)
     assert caught.value.reason == "Paused"

@@ -1,7 +1,9 @@
 """What the Secrets hold: kept while it is sound, made anew when it is not."""
 
+import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -10,21 +12,31 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from pgoperator import pki
+from pgoperator import labels, pki
 from pgoperator.api.cluster import PGCluster
 from pgoperator.errors import InvalidSpec
+from pgoperator.kube import kinds
+from pgoperator.kube.store import Store
 from pgoperator.postgres import scram
-from reconcilers.pgcluster import certificates, credentials, plan, secrets, users
-from reconcilers.pgcluster.brought import Brought
-from reconcilers.pgcluster.certificates import Issuer, Names
-from reconcilers.pgcluster.credentials import Data, Wanted
-from reconcilers.pgcluster.view import Observed
+from reconcilers.pgcluster.credentials import (
+    act_secrets,
+    act_write_secret,
+    build_certificates,
+    build_passwords,
+)
+from reconcilers.pgcluster.credentials.build_certificates import Issuer, Names
+from reconcilers.pgcluster.credentials.build_passwords import Data, DesiredData
+from reconcilers.pgcluster.credentials.read_user_secrets import LoadedSecret, UserSupplied
+from reconcilers.pgcluster.database import decide_users
+from reconcilers.pgcluster.instances import decide_membership
+from reconcilers.pgcluster.state.findings import Problem
+from reconcilers.pgcluster.state.view import Observed
 from tests.support.views import NOW, cluster_manifest
 from tests.unit.pgcluster.specs import VARIANTS
 
 NAMES = Names("cluster1", "ns1", "cluster.local")
 DAY = timedelta(days=1)
-ROOT = certificates.certificate_authority({}, "cluster1", NOW)
+ROOT = build_certificates.certificate_authority({}, "cluster1", NOW)
 CA = pki.Pair(ROOT["root.crt"], ROOT["root.key"])
 OTHER_CA = pki.new_ca("other", NOW)
 
@@ -36,8 +48,8 @@ def parsed(**spec: Any) -> PGCluster:
 def user_secret(old: Data | None = None, name: str = "cluster1", **spec: Any) -> dict[str, bytes]:
     """The Secret of the user of that name."""
     cluster = parsed(**spec)
-    [user] = [one for one in users.effective(cluster) if one.name == name]
-    return credentials.user_secret(cluster, user)(old or {})
+    [user] = [one for one in decide_users.effective(cluster) if one.name == name]
+    return build_passwords.user_secret(cluster, user)(old or {})
 
 
 # --- passwords -----------------------------------------------------------------------------------------
@@ -93,7 +105,7 @@ def test_a_password_changed_alone_makes_a_new_verifier() -> None:
 @pytest.mark.parametrize("cleared", [{"password": b""}, {"password": b"", "verifier": b""}])
 def test_a_cleared_password_is_made_anew(cleared: Data) -> None:
     old = user_secret()
-    new = user_secret(old | cleared)
+    new = user_secret({**old, **cleared})
     assert len(new["password"]) == 24
     assert new["password"] != old["password"]
     assert scram.matches(new["verifier"].decode(), new["password"].decode())
@@ -115,7 +127,7 @@ def test_keys_of_others_stay() -> None:
 def test_a_password_that_is_no_text_is_refused_and_nothing_is_made(name: str) -> None:
     wanted: dict[str, Callable[[], object]] = {
         "user": lambda: user_secret({"password": b"\xff\xfe"}),
-        "pooler": lambda: credentials.pooler_accounts("cluster1")({"pgbouncer-password": b"\xff"}),
+        "pooler": lambda: build_passwords.pooler_accounts("cluster1")({"pgbouncer-password": b"\xff"}),
     }
     with pytest.raises(InvalidSpec, match="not UTF-8") as refused:
         wanted[name]()
@@ -183,6 +195,46 @@ def test_the_first_database_is_the_one_of_the_addresses() -> None:
     assert secret["dbname"] == b"zoo"
 
 
+@pytest.mark.parametrize(
+    ("user", "pooler", "offered"),
+    [
+        ({"name": "app"}, {}, True),
+        ({"name": "app", "options": "CREATEDB NOSUPERUSER"}, {}, True),
+        ({"name": "app", "options": "no such option"}, {}, True),
+        ({"name": "app", "options": "SUPERUSER"}, {}, False),
+        ({"name": "app", "options": "SUPERUSER"}, {"exposeSuperusers": True}, True),
+        ({"name": "app", "options": "REPLICATION"}, {"exposeSuperusers": True}, False),
+        ({"name": "postgres"}, {}, False),
+        ({"name": "postgres"}, {"exposeSuperusers": True}, True),
+        ({"name": "postgres"}, {"usersSecret": {"name": "own"}}, True),
+    ],
+)
+def test_an_address_that_pgbouncer_refuses_is_not_offered(
+    user: dict[str, Any], pooler: dict[str, Any], offered: bool
+) -> None:
+    proxy = {"pgBouncer": {"replicas": 1, **pooler}}
+    users = [user | {"databases": ["shop"]}]
+    keys = user_secret({"pgbouncer-uri": b"former"}, name=user["name"], users=users, proxy=proxy)
+    assert ("pgbouncer-uri" in keys, "pgbouncer-host" in keys) == (offered, offered)
+    assert {"host", "uri"} < keys.keys()
+
+
+def test_the_authorities_are_beside_the_address() -> None:
+    cluster, issuer = parsed(), Issuer(CA, NAMES, NOW)
+    secrets = act_secrets.desired_secrets(cluster, issuer, [], UserSupplied(), backups_enabled=False)
+    [of_user] = [desired for metadata, desired in secrets if metadata["name"] == "cluster1-pguser-cluster1"]
+    assert of_user({})["ca.crt"] == ROOT["root.crt"]
+    own = LoadedSecret({"tls.crt": b"-", "tls.key": b"-", "ca.crt": OTHER_CA.cert})
+    both = act_secrets.desired_secrets(cluster, issuer, [], UserSupplied(pooler=own), backups_enabled=False)
+    [of_user] = [desired for metadata, desired in both if metadata["name"] == "cluster1-pguser-cluster1"]
+    assert ROOT["root.crt"] in of_user({})["ca.crt"]
+    assert OTHER_CA.cert in of_user({})["ca.crt"]
+    broken = UserSupplied(pooler=LoadedSecret(problem=Problem("TLSSecretsInvalid", "x")))
+    kept = act_secrets.desired_secrets(cluster, issuer, [], broken, backups_enabled=False)
+    [of_user] = [desired for metadata, desired in kept if metadata["name"] == "cluster1-pguser-cluster1"]
+    assert of_user({"ca.crt": b"former"})["ca.crt"] == b"former"
+
+
 def test_the_user_postgres_has_the_database_postgres() -> None:
     assert user_secret(name="postgres", users=[{"name": "postgres"}])["dbname"] == b"postgres"
 
@@ -191,43 +243,46 @@ def test_the_user_postgres_has_the_database_postgres() -> None:
 
 
 def test_users_are_those_of_the_spec_or_one_named_after_the_cluster() -> None:
-    assert [(u.name, u.databases) for u in users.effective(parsed())] == [("cluster1", ("cluster1",))]
-    assert users.effective(parsed(users=[])) == ()
+    assert [(u.name, u.databases) for u in decide_users.effective(parsed())] == [("cluster1", ("cluster1",))]
+    assert decide_users.effective(parsed(users=[])) == ()
     listed = parsed(users=[{"name": "b", "databases": ["y", "x"]}, {"name": "a", "databases": ["x"]}])
-    assert [u.name for u in users.effective(listed)] == ["b", "a"]
-    assert users.databases(users.effective(listed)) == ["x", "y"]
+    assert [u.name for u in decide_users.effective(listed)] == ["b", "a"]
+    assert decide_users.databases(decide_users.effective(listed)) == ["x", "y"]
 
 
 def test_reserved_names_are_nobody_s() -> None:
-    assert users.effective(parsed(users=[{"name": "monitor"}, {"name": "logicalrepl"}])) == ()
+    assert decide_users.effective(parsed(users=[{"name": "monitor"}, {"name": "logicalrepl"}])) == ()
 
 
 def test_a_cluster_whose_name_is_no_user_s_name_must_list_users() -> None:
     with pytest.raises(InvalidSpec) as refused:
-        users.effective(parsed(name="a.b"))
+        decide_users.effective(parsed(name="a.b"))
     assert refused.value.reason == "InvalidUser"
 
 
 # --- certificates --------------------------------------------------------------------------------------
 
 INSTANCE = "cluster1-a-bcdf"
-PAIRS: dict[str, tuple[tuple[str, str], Callable[[Issuer], Wanted]]] = {
-    "server": (("tls.crt", "tls.key"), lambda i: certificates.server_certificate(i, None, root(i))),
-    "replication": (("tls.crt", "tls.key"), lambda i: certificates.replication_certificate(i, None, root(i))),
-    "patroni": (("dns.crt", "dns.key"), lambda i: certificates.instance_certificates(i, INSTANCE)),
+PAIRS: dict[str, tuple[tuple[str, str], Callable[[Issuer], DesiredData]]] = {
+    "server": (("tls.crt", "tls.key"), lambda i: build_certificates.server_certificate(i, None, root(i))),
+    "replication": (
+        ("tls.crt", "tls.key"),
+        lambda i: build_certificates.replication_certificate(i, None, root(i)),
+    ),
+    "patroni": (("dns.crt", "dns.key"), lambda i: build_certificates.instance_certificates(i, INSTANCE)),
     "pgbackrest-server": (
         ("pgbackrest-server.crt", "pgbackrest-server.key"),
-        lambda i: certificates.instance_certificates(i, INSTANCE),
+        lambda i: build_certificates.instance_certificates(i, INSTANCE),
     ),
     "pgbackrest-client": (
         ("pgbackrest-client.crt", "pgbackrest-client.key"),
-        lambda i: certificates.pgbackrest_certificates(i, "uid-1"),
+        lambda i: build_certificates.pgbackrest_certificates(i, "uid-1"),
     ),
     "repo-host": (
         ("pgbackrest-repo-host.crt", "pgbackrest-repo-host.key"),
-        lambda i: certificates.pgbackrest_certificates(i, "uid-1"),
+        lambda i: build_certificates.pgbackrest_certificates(i, "uid-1"),
     ),
-    "pooler": (("pgbouncer-frontend.crt", "pgbouncer-frontend.key"), certificates.pooler_certificate),
+    "pooler": (("pgbouncer-frontend.crt", "pgbouncer-frontend.key"), build_certificates.pooler_certificate),
 }
 
 
@@ -309,8 +364,8 @@ def test_keys_of_others_stay_beside_certificates(which: str) -> None:
     assert made(which, made(which, {}) | {"mine": b"1"})["mine"] == b"1"
 
 
-def test_keys_are_those_that_the_original_has() -> None:
-    instance = certificates.instance_certificates(Issuer(CA, NAMES, NOW), INSTANCE)({})
+def test_keys_are_those_of_percona_operator() -> None:
+    instance = build_certificates.instance_certificates(Issuer(CA, NAMES, NOW), INSTANCE)({})
     assert set(instance) == {
         *("dns.crt", "dns.key", "patroni.ca-roots", "patroni.crt-combined"),
         *("pgbackrest-server.crt", "pgbackrest-server.key"),
@@ -331,7 +386,7 @@ def test_names_are_those_by_which_each_is_asked_for() -> None:
     for service in ("cluster1-primary", "cluster1-replicas"):
         forms = (service, f"{service}.ns1", f"{service}.ns1.svc", f"{service}.ns1.svc.cluster.local")
         assert set(forms) <= server
-    # What pgbackrest and Patroni are told as the address of a member.
+    # What pgBackRest and Patroni get as the address of a member.
     assert "cluster1-a-bcdf-0.cluster1-pods" in sans(leaf("patroni", made("patroni", {})))
     assert "cluster1-repo-host-0.cluster1-pods" in sans(leaf("repo-host", made("repo-host", {})))
     assert "cluster1-pgbouncer.ns1.svc" in sans(leaf("pooler", made("pooler", {})))
@@ -341,7 +396,7 @@ def test_names_are_those_by_which_each_is_asked_for() -> None:
 
 def test_a_cluster_created_anew_gets_a_client_certificate_for_its_new_uid() -> None:
     data = made("pgbackrest-client", {})
-    new = certificates.pgbackrest_certificates(Issuer(CA, NAMES, NOW), "uid-2")(data)
+    new = build_certificates.pgbackrest_certificates(Issuer(CA, NAMES, NOW), "uid-2")(data)
     assert common_name(leaf("pgbackrest-client", new)) == "pgbackrest@uid-2"
     assert new["pgbackrest-repo-host.crt"] == data["pgbackrest-repo-host.crt"]
 
@@ -350,7 +405,7 @@ def test_a_cluster_created_anew_gets_a_client_certificate_for_its_new_uid() -> N
 
 
 def test_the_pooler_s_account_is_listed_and_fits_its_verifier() -> None:
-    data = credentials.pooler_accounts("cluster1")({})
+    data = build_passwords.pooler_accounts("cluster1")({})
     password, admin = data["pgbouncer-password"].decode(), data["pgbouncer-admin-password"].decode()
     assert len(password) == len(admin) == 32
     assert scram.matches(data["pgbouncer-verifier"].decode(), password)
@@ -361,8 +416,8 @@ def test_the_pooler_s_account_is_listed_and_fits_its_verifier() -> None:
 
 
 def test_the_pooler_s_password_follows_the_secret() -> None:
-    old = credentials.pooler_accounts("cluster1")({})
-    new = credentials.pooler_accounts("cluster1")(old | {"pgbouncer-password": b"changed"})
+    old = build_passwords.pooler_accounts("cluster1")({})
+    new = build_passwords.pooler_accounts("cluster1")(old | {"pgbouncer-password": b"changed"})
     assert new["pgbouncer-password"] == b"changed"
     assert scram.matches(new["pgbouncer-verifier"].decode(), "changed")
     assert b'"_crunchypgbouncer" "changed"' in new["pgbouncer-users.txt"]
@@ -373,7 +428,7 @@ def test_the_pooler_s_password_follows_the_secret() -> None:
 
 
 def test_an_authority_is_made_once() -> None:
-    again = certificates.certificate_authority(ROOT, "cluster1", NOW + 2000 * DAY)
+    again = build_certificates.certificate_authority(ROOT, "cluster1", NOW + 2000 * DAY)
     assert again == ROOT
     certificate = x509.load_pem_x509_certificate(ROOT["root.crt"])
     assert common_name(certificate) == "postgres-operator-ca"
@@ -397,9 +452,10 @@ def test_an_authority_is_made_once() -> None:
 )
 def test_an_authority_that_cannot_sign_is_told_and_never_replaced(broken: Data, cause: str) -> None:
     with pytest.raises(InvalidSpec, match=cause) as refused:
-        certificates.certificate_authority(broken, "cluster1", NOW)
+        build_certificates.certificate_authority(broken, "cluster1", NOW)
     assert refused.value.reason == "SecretInvalid"
     assert "cluster1-cluster-ca-cert" in str(refused.value)
+    assert ("restore the keys from a backup" in str(refused.value)) == cause.startswith("root.")
 
 
 def test_a_leaf_of_an_authority_that_has_expired_is_refused() -> None:
@@ -414,8 +470,10 @@ def every_secret(**spec: Any) -> dict[str, tuple[dict[str, str], dict[str, bytes
     """Name -> labels and data."""
     cluster = parsed(**spec)
     sizes = {one.name: one.replicas for one in cluster.spec.instance_sets()}
-    planned = plan.planned("cluster1", sizes, Observed())
-    found = secrets.wanted(cluster, Issuer(CA, NAMES, NOW), planned, Brought())
+    planned = decide_membership.planned("cluster1", sizes, Observed())
+    found = act_secrets.desired_secrets(
+        cluster, Issuer(CA, NAMES, NOW), planned, UserSupplied(), backups_enabled=cluster.spec.backups.enabled
+    )
     return {metadata["name"]: (metadata["labels"], want({})) for metadata, want in found}
 
 
@@ -429,7 +487,7 @@ def test_a_default_cluster_has_these_secrets() -> None:
     }
 
 
-def test_labels_are_those_of_the_original() -> None:
+def test_labels_are_those_of_percona_operator() -> None:
     found = every_secret(users=VARIANTS["users"]["users"])
     prefix = "postgres-operator.crunchydata.com/"
     assert all(one[prefix + "cluster"] == "cluster1" for one, _ in found.values())
@@ -437,7 +495,7 @@ def test_labels_are_those_of_the_original() -> None:
     assert found["cluster1-replication-cert"][0][prefix + "cluster-certificate"] == "replication-client-tls"
     user = found["reader-secret"][0]
     assert (user[prefix + "role"], user[prefix + "pguser"]) == ("pguser", "reader")
-    assert user["app.kubernetes.io/component"] == "pg"
+    assert all(labels.recommended("cluster1").items() <= one.items() for one, _ in found.values())
     instance = next(one for name, (one, _) in found.items() if name.endswith("-certs"))
     assert instance[prefix + "instance-set"] == "instance1"
     assert f"{instance[prefix + 'instance']}-certs" in found
@@ -457,12 +515,34 @@ def test_a_feature_that_is_off_needs_no_secret() -> None:
         ["cluster1-pguser-second", None],
     ],
 )
-def test_a_secret_with_two_uses_is_refused(names: list[str | None]) -> None:
-    """Each of the two would write its own content over the other's."""
+def test_a_user_whose_secret_has_another_use_has_none(names: list[str | None]) -> None:
+    """Each of the two would write its own content over the other's; all other users have theirs."""
     people = [
         {"name": user} | ({"secretName": name} if name else {})
         for user, name in zip(("first", "second"), names, strict=False)
     ]
-    with pytest.raises(InvalidSpec, match="another use") as refused:
-        every_secret(users=people)
-    assert refused.value.reason == "InvalidUser"
+    found = every_secret(users=[*people, {"name": "third"}])
+    users = {own[labels.PGUSER] for own, _ in found.values() if labels.PGUSER in own}
+    assert users == {"third"}
+    cluster = parsed(users=[*people, {"name": "third"}])
+    named = act_secrets._shared(cluster, [({"labels": own}, dict) for own, _ in found.values()])
+    assert {problem.reason for problem in named} == {"InvalidUser"}
+    assert all(f"user {a['name']!r}" in b.message for a, b in zip(people, named, strict=True))
+    assert all("is already used" in problem.message for problem in named)
+
+
+async def test_verifiers_do_not_block_the_event_loop() -> None:
+    """With many users and expensive verifiers, the leader must still renew its Lease."""
+    threads: set[int] = set()
+
+    def want(old: Data) -> dict[str, bytes]:
+        threads.add(threading.get_ident())
+        return dict(old)
+
+    shard = (store := Store()).open(kinds.SECRET, None)
+    metadata = {"name": "s", "namespace": "ns", "labels": {}}
+    shard.put({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": {"a": "Yg=="}})
+    ctx = SimpleNamespace(store=store)
+    assert await act_write_secret.ensure(ctx, metadata, want) == {"a": b"b"}  # type: ignore[arg-type]
+    assert threads
+    assert threading.get_ident() not in threads

@@ -7,8 +7,10 @@ import pytest
 
 from pgoperator import labels
 from pgoperator.kube.manifest import Manifest, annotations_of, name_of
-from reconcilers.pgcluster import extras, jobs, steps
-from reconcilers.pgcluster.view import Reference
+from reconcilers.pgcluster import pipeline
+from reconcilers.pgcluster.backups import build_jobs
+from reconcilers.pgcluster.pods import build_customization
+from reconcilers.pgcluster.state.view import Reference
 from tests.support.views import CLAIM, view
 from tests.unit.pgcluster.specs import ADDED, backups, helper, instances
 
@@ -48,9 +50,9 @@ def extra_volume(name: str, path: str) -> dict[str, Any]:
     ],
 )
 def test_a_name_of_ours_is_refused(fields: dict[str, Any], word: str) -> None:
-    answers = steps.ask_all(view(instances=instances(**(ADDED | fields))))
+    answers = pipeline.build(view(instances=instances(**(ADDED | fields))))
     [problem] = answers.problems
-    assert problem.reason == extras.REASON
+    assert problem.reason == build_customization.REASON
     assert "spec.instances[0]" in problem.message
     assert word in problem.message
     assert {"Deployment", "ConfigMap"} <= {m["kind"] for m in answers.manifests}
@@ -58,12 +60,12 @@ def test_a_name_of_ours_is_refused(fields: dict[str, Any], word: str) -> None:
 
 def test_variables_of_pgbackrest_are_free() -> None:
     env = [{"name": "PGBACKREST_REPO1_S3_KEY", "value": "x"}]
-    assert steps.ask_all(view(instances=instances(env=env))).complete
+    assert pipeline.build(view(instances=instances(env=env))).complete
 
 
 def test_a_mount_without_a_volume_is_refused() -> None:
     for fields in ({"volumeMounts": [mount("/x", "nowhere")]}, {"sidecars": [helper("a", "nowhere")]}):
-        [problem] = steps.ask_all(view(instances=instances(**fields))).problems
+        [problem] = pipeline.build(view(instances=instances(**fields))).problems
         assert problem.reason == "VolumeUnknown"
         assert "'nowhere'" in problem.message
 
@@ -73,11 +75,11 @@ def test_a_claim_is_asked_for_in_one_way_and_given_once() -> None:
         return {"repoHost": {"sidecarPVCs": [{"name": "notes", "spec": spec}]}}
 
     wanted = instances(sidecarPVCs=[{"name": "notes", "spec": CLAIM}])
-    shared = steps.ask_all(view(instances=wanted, backups=backups(**host(CLAIM))))
+    shared = pipeline.build(view(instances=wanted, backups=backups(**host(CLAIM))))
     assert [name_of(m) for m in shared.manifests].count("notes") == 1
     other = CLAIM | {"storageClassName": "fast"}
-    problems = steps.ask_all(view(instances=wanted, backups=backups(**host(other)))).problems
-    assert {problem.reason for problem in problems} == {extras.REASON}
+    problems = pipeline.build(view(instances=wanted, backups=backups(**host(other)))).problems
+    assert {problem.reason for problem in problems} == {build_customization.REASON}
 
 
 def digests(referenced: dict[Reference, str], **fields: Any) -> dict[str, str | None]:
@@ -85,7 +87,7 @@ def digests(referenced: dict[Reference, str], **fields: Any) -> dict[str, str | 
     one = replace(view(instances=instances(**fields)), referenced=referenced)
     return {
         name_of(m): annotations_of(m["spec"]["template"]).get(labels.REFERENCED)
-        for m in steps.ask_all(one).manifests
+        for m in pipeline.build(one).manifests
         if m["kind"] in ("StatefulSet", "Deployment")
     }
 
@@ -105,7 +107,7 @@ def test_a_change_of_what_is_referenced_changes_the_template_of_those_who_use_it
 def test_what_is_missing_is_named_and_leaves_the_pods_as_they_are(missing: Reference) -> None:
     known = {one: "x" for one in (SETTINGS, PASSWORD) if one != missing}
     one = replace(view(instances=instances(**REFERENCES)), referenced=known)
-    answers = steps.ask_all(one)
+    answers = pipeline.build(one)
     [problem] = answers.problems
     assert problem.reason == f"{missing.kind}Missing"
     assert repr(missing.name) in problem.message
@@ -121,6 +123,6 @@ def test_what_is_optional_may_be_missing() -> None:
 def test_a_job_s_own_variables_win_over_those_of_pgbackrest() -> None:
     general = [{"name": "A", "value": "general"}, {"name": "B", "value": "general"}]
     one = view(backups=backups(env=general))
-    made = jobs.job(one, "j", {}, {}, ["x"], seconds=1, extra={"env": [{"name": "B", "value": "own"}]})
+    made = build_jobs.job(one, "j", {}, {}, ["x"], seconds=1, extra={"env": [{"name": "B", "value": "own"}]})
     [container] = made["spec"]["template"]["spec"]["containers"]
     assert container["env"] == [{"name": "A", "value": "general"}, {"name": "B", "value": "own"}]

@@ -11,8 +11,8 @@ import pytest
 from pgoperator import labels
 from pgoperator.api.base import CR_VERSION
 from pgoperator.kube.manifest import Manifest
-from reconcilers.pgcluster import steps
-from reconcilers.pgcluster.view import View
+from reconcilers.pgcluster import pipeline
+from reconcilers.pgcluster.state.view import View
 from tests.support import golden
 from tests.support.views import NOW, view
 from tests.unit.pgcluster.specs import VARIANTS, instances
@@ -29,7 +29,7 @@ CODE = Path(__file__).parents[3] / "reconcilers"
 
 
 def templates(of: View, step: str) -> list[Manifest]:
-    made = steps.STEPS[step](of)
+    made = pipeline.BUILDERS[step](of)
     assert isinstance(made, list)
     return [
         {"kind": m["kind"], "metadata": {"name": m["metadata"]["name"]}, "template": m["spec"]["template"]}
@@ -63,7 +63,7 @@ def test_a_new_cluster_without_a_version_follows_the_operator_s(step: str, varia
 @pytest.mark.parametrize("step", ["instances", "repository", "pgbouncer"])
 def test_a_cluster_without_a_version_keeps_that_of_its_instances(step: str) -> None:
     """As an older operator has left them."""
-    old = steps.STEPS["instances"](view(crVersion="3.0.5"))
+    old = pipeline.BUILDERS["instances"](view(crVersion="3.0.5"))
     assert isinstance(old, list)
     own = made(step, "default", old)
     assert own == made(step, "default", old, crVersion="3.0.5")

@@ -4,8 +4,9 @@ import pytest
 
 from pgoperator import naming
 from pgoperator.kube.manifest import Manifest
+from pgoperator.runtime.result import Wait
 from reconcilers import files
-from reconcilers.pgcluster import steps
+from reconcilers.pgcluster import pipeline
 from tests.support import golden
 from tests.support.golden import assert_golden
 from tests.support.views import NAMESPACE, view
@@ -14,7 +15,7 @@ from tests.unit.pgcluster.specs import VARIANTS, instances
 # One instance shows what three would.
 PER_INSTANCE = ("configuration", "repository", "instances")
 CASES: dict[str, tuple[str, ...]] = {
-    "access": ("default", "metadata", "no-backups", "openshift"),
+    "rbac": ("default", "metadata", "no-backups", "openshift"),
     "services": ("default", "metadata", "one-instance", "load-balancer", "node-port", "ports"),
     "configuration": (
         "default",
@@ -26,6 +27,7 @@ CASES: dict[str, tuple[str, ...]] = {
         "authentication",
         "volumes",
         "copies",
+        "failover-slots",
         "pmm",
     ),
     "repository": (
@@ -65,7 +67,7 @@ def test_a_step_makes_what_the_file_says(step: str, variant: str) -> None:
     spec = VARIANTS[variant]
     if step in PER_INSTANCE and variant != "default":
         spec = {"instances": instances()} | spec
-    manifests = steps.STEPS[step](view(**spec))
+    manifests = pipeline.BUILDERS[step](view(**spec))
     assert isinstance(manifests, list)
     assert_golden(without_scripts(manifests), f"{step}/{variant}")
 
@@ -77,11 +79,13 @@ def test_the_endpoints_of_the_primary_hold_the_address_of_the_leader_s_service()
         "metadata": {"name": naming.patroni_scope("cluster1"), "namespace": NAMESPACE},
         "spec": {"clusterIP": "10.96.0.7"},
     }
-    assert_golden(steps.STEPS["services"](view([leader])), "services/leader")
+    manifests = pipeline.BUILDERS["services"](view([leader]))
+    assert not isinstance(manifests, Wait)
+    assert_golden(manifests, "services/leader")
 
 
 def test_every_step_has_cases() -> None:
-    assert set(CASES) == set(steps.STEPS)
+    assert set(CASES) == set(pipeline.BUILDERS)
 
 
 def test_no_file_is_left_over() -> None:
@@ -95,7 +99,8 @@ def test_no_file_is_left_over() -> None:
 
 def test_the_scripts_are_those_of_the_package() -> None:
     """The steps' commands and the scripts' calls of each other find what they name."""
-    [scripts] = [
-        m for m in steps.STEPS["configuration"](view()) if m["metadata"]["name"] == naming.scripts("cluster1")
-    ]
-    assert scripts["data"] == {name: files.read(name) for name in files.SCRIPTS}
+    manifests = pipeline.BUILDERS["configuration"](view())
+    assert not isinstance(manifests, Wait)
+    [scripts] = [m for m in manifests if m["metadata"]["name"] == naming.scripts("cluster1")]
+    pooler = {"pooler": "cluster1-pgbouncer.ns1.svc 5432\n"}
+    assert scripts["data"] == {name: files.read(name) for name in files.SCRIPTS} | pooler

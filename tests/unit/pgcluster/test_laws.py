@@ -13,9 +13,11 @@ from pgoperator import labels, naming, pki
 from pgoperator.api.cluster import PGCluster
 from pgoperator.kube import kinds
 from pgoperator.kube.manifest import Manifest, labels_of, name_of
-from reconcilers.pgcluster import certificates, plan, secrets, steps
-from reconcilers.pgcluster.brought import Brought
-from reconcilers.pgcluster.view import View
+from reconcilers.pgcluster import pipeline
+from reconcilers.pgcluster.credentials import act_secrets, build_certificates
+from reconcilers.pgcluster.credentials.read_user_secrets import UserSupplied
+from reconcilers.pgcluster.instances import decide_membership
+from reconcilers.pgcluster.state.view import View
 from tests.support.pod_security import violations
 from tests.support.views import NAMESPACE, NOW, cluster_manifest, view
 from tests.unit.pgcluster.specs import SEEDS, VARIANTS, Spec, instances, random_cluster
@@ -49,7 +51,7 @@ def view_of(which: str, **more: Any) -> View:
 
 
 def manifests_of(one: View) -> list[Manifest]:
-    answers = steps.ask_all(one)
+    answers = pipeline.build(one)
     assert answers.complete, answers
     return answers.manifests
 
@@ -93,6 +95,21 @@ def test_nothing_is_none_and_all_is_plain(which: str) -> None:
     """What goes to the API server is JSON, and a null there would delete a field of somebody else."""
     for manifest in manifests_of(view_of(which)):
         assert {type(node) for node in nodes(manifest)} <= {dict, list, str, int, bool}
+
+
+@every_cluster
+def test_the_account_of_instances_writes_to_their_pods_and_endpoints_only(which: str) -> None:
+    manifests = manifests_of(one := view_of(which))
+    (role,) = (manifest for manifest in manifests if manifest["kind"] == "Role")
+    writes = {
+        rule["resources"][0]: rule["resourceNames"]
+        for rule in role["rules"]
+        if set(rule["verbs"]) - {"get", "list", "watch", "create"}
+    }
+    instances = [m for m in manifests if labels_of(m).get(labels.DATA) == labels.DATA_POSTGRES]
+    pods = {f"{name_of(m)}-0" for m in instances if m["kind"] == "StatefulSet"}
+    suffixes = ("ha", "ha-config", "ha-failover", "ha-sync")
+    assert writes == {"pods": sorted(pods), "endpoints": [f"{one.name}-{suffix}" for suffix in suffixes]}
 
 
 @every_cluster
@@ -198,10 +215,16 @@ def test_roots_of_file_systems_are_read_only(which: str) -> None:
 
 def made_secrets(one: View) -> dict[str, set[str]]:
     """Name -> keys of every Secret that a pass makes before it asks the steps."""
-    root = certificates.certificate_authority({}, one.name, NOW)
-    names = certificates.Names(one.name, one.namespace, "cluster.local")
+    root = build_certificates.certificate_authority({}, one.name, NOW)
+    names = build_certificates.Names(one.name, one.namespace, "cluster.local")
     ca = pki.Pair(root["root.crt"], root["root.key"])
-    wanted = secrets.wanted(one.cluster, certificates.Issuer(ca, names, NOW), one.planned, Brought())
+    wanted = act_secrets.desired_secrets(
+        one.cluster,
+        build_certificates.Issuer(ca, names, NOW),
+        one.planned,
+        UserSupplied(),
+        backups_enabled=one.backups_enabled,
+    )
     made = {metadata["name"]: set(want({})) for metadata, want in wanted}
     return made | {naming.cluster_ca(one.name): set(root)}
 
@@ -215,7 +238,7 @@ def sources(template: Manifest) -> Iterator[tuple[str, str, set[str]]]:
             yield "ConfigMap", volume["configMap"]["name"], set()
         for source in volume.get("projected", {}).get("sources", []):
             for key, kind in (("configMap", "ConfigMap"), ("secret", "Secret")):
-                if key in source:
+                if key in source and not source[key].get("optional"):
                     items = {item["key"] for item in source[key].get("items", [])}
                     yield kind, source[key]["name"], items
 
@@ -287,13 +310,15 @@ def test_clusters_of_like_names_share_no_name(first: str, second: str) -> None:
 
 
 def mentions(manifests: list[Manifest], word: str) -> list[str]:
-    """Objects that name something; texts of files and what pods keep away from aside."""
+    """Objects that name something; texts of files, what may be missing and what pods keep away from aside."""
     found = []
     for manifest in copy.deepcopy(manifests):
         manifest.pop("data", None)
         for node in nodes(manifest):
             if isinstance(node, dict):
                 node.pop("topologySpreadConstraints", None)
+                if isinstance(node.get("secret"), dict) and node["secret"].get("optional"):
+                    del node["secret"]
         if word in str(manifest):
             found.append(f"{manifest['kind']} {name_of(manifest)}")
     return found
@@ -302,14 +327,14 @@ def mentions(manifests: list[Manifest], word: str) -> list[str]:
 @pytest.mark.parametrize("variant", ["no-pooler", "pooler-of-0"])
 def test_without_a_pooler_nothing_of_it_is_there(variant: str) -> None:
     one = view_of(variant)
-    assert steps.STEPS["pgbouncer"](one) == []
+    assert pipeline.BUILDERS["pgbouncer"](one) == []
     assert mentions(manifests_of(one), "pgbouncer") == []
 
 
 def test_without_backups_nothing_of_them_is_there() -> None:
     one = view_of("no-backups")
     manifests = manifests_of(one)
-    assert steps.STEPS["repository"](one) == []
+    assert pipeline.BUILDERS["repository"](one) == []
     assert mentions(manifests, "pgbackrest") == []
     assert mentions(manifests, "repo") == []
     [config] = [m for m in manifests if name_of(m) == naming.cluster_config("cluster1")]
@@ -410,7 +435,7 @@ def test_templates_follow_the_spec_and_nothing_else(which: str) -> None:
 def test_what_needs_no_restart_changes_no_template(change: Spec) -> None:
     before, after = (
         pod_templates(view(instances=instances())),
-        pod_templates(view(**({"instances": instances()} | change))),
+        pod_templates(view(**{"instances": instances(), **change})),
     )
     assert {name: after[name] for name in before} == before
 
@@ -433,8 +458,8 @@ def test_scaling_changes_only_what_is_added() -> None:
 
 
 def test_a_step_that_refuses_does_not_keep_the_others_from_answering() -> None:
-    bad = {"expose": {"type": "ClusterIP", "nodePort": 30001}}
-    answers = steps.ask_all(view(**bad))
+    bad: Spec = {"expose": {"type": "ClusterIP", "nodePort": 30001}}
+    answers = pipeline.build(view(**bad))
     assert [problem.reason for problem in answers.problems] == ["MisconfiguredClusterIP"]
     assert not answers.complete
     assert {"StatefulSet", "Deployment", "ConfigMap"} <= {m["kind"] for m in answers.manifests}
@@ -459,7 +484,7 @@ def test_a_step_that_refuses_does_not_keep_the_others_from_answering() -> None:
     ],
 )
 def test_what_cannot_be_is_told_with_a_cause(spec: Spec, reason: str) -> None:
-    answers = steps.ask_all(view(**spec))
+    answers = pipeline.build(view(**spec))
     assert [problem.reason for problem in answers.problems[:1]] == [reason]
     assert all(problem.message for problem in answers.problems)
 
@@ -479,7 +504,7 @@ def test_what_cannot_be_is_told_with_a_cause(spec: Spec, reason: str) -> None:
     ],
 )
 def test_empty_fields_are_as_good_as_none(spec: Spec) -> None:
-    answers = steps.ask_all(view(**spec))
+    answers = pipeline.build(view(**spec))
     assert answers.complete, answers.problems
     if "None" not in str(spec):
         for manifest in answers.manifests:
@@ -490,7 +515,12 @@ def test_labels_that_the_operator_selects_by_cannot_be_set_by_a_user() -> None:
     """`role: pgbouncer` on every pod would put databases behind the pooler's Service."""
     own = {labels.ROLE: labels.ROLE_PGBOUNCER, labels.DATA: "mine", labels.CLUSTER: "other", "team": "a"}
     user = {"labels": own}
-    for spec in ({"metadata": user}, {"instances": instances(metadata=user)}, {"expose": {"labels": own}}):
+    specs: list[Spec] = [
+        {"metadata": user},
+        {"instances": instances(metadata=user)},
+        {"expose": {"labels": own}},
+    ]
+    for spec in specs:
         changed, plain = (
             view(**spec),
             view(**{key: value for key, value in spec.items() if key == "instances"}),
@@ -509,4 +539,4 @@ def test_no_annotation_or_label_is_lost_on_the_way() -> None:
 def test_the_spec_that_the_api_accepts_is_the_one_used_here() -> None:
     """The default of the views is a cluster that a user could write."""
     assert PGCluster.parse(cluster_manifest()).spec.replicas == 3
-    assert len(plan.planned("cluster1", {"instance1": 3}, view().observed)) == 3
+    assert len(decide_membership.planned("cluster1", {"instance1": 3}, view().observed)) == 3

@@ -6,11 +6,13 @@ import pytest
 
 from pgoperator import labels, naming
 from pgoperator.kube.manifest import Manifest
-from reconcilers.pgcluster import conditions, pausing, plan
-from reconcilers.pgcluster import status as report
-from reconcilers.pgcluster.conditions import Outcome
-from reconcilers.pgcluster.memory import Memory
-from reconcilers.pgcluster.view import View
+from reconcilers.pgcluster.instances import decide_membership
+from reconcilers.pgcluster.lifecycle import decide_pause
+from reconcilers.pgcluster.state.cache import ClusterCache
+from reconcilers.pgcluster.state.view import View
+from reconcilers.pgcluster.status import build_status as report
+from reconcilers.pgcluster.status import conditions
+from reconcilers.pgcluster.status.conditions import PassResult
 from tests.support.views import NOW, cluster_manifest, filled_store, view
 from tests.unit.pgcluster.observed import (
     bootstrapped,
@@ -54,7 +56,9 @@ def seen(
 
 
 def wanted(one: View) -> str:
-    return "".join(letter for letter, name in (("a", A), ("b", B), ("c", C)) if pausing.replicas(one, name))
+    return "".join(
+        letter for letter, name in (("a", A), ("b", B), ("c", C)) if decide_pause.replicas(one, name)
+    )
 
 
 @pytest.mark.parametrize(
@@ -92,23 +96,23 @@ def test_it_starts_in_order(one: View, expected: str) -> None:
 
 
 def test_poolers_stop_first_and_the_repository_host_last() -> None:
-    assert pausing.pooler_replicas(seen("abc"), 3) == 0
-    assert pausing.host_replicas(seen("a", mark=A)) == 1
-    assert pausing.host_replicas(seen("", mark=A)) == 0
-    assert pausing.host_replicas(seen("", paused=False)) == 1
-    assert pausing.pooler_replicas(seen("", paused=False), 3) == 3
+    assert decide_pause.pooler_replicas(seen("abc"), 3) == 0
+    assert decide_pause.host_replicas(seen("a", mark=A)) == 1
+    assert decide_pause.host_replicas(seen("", mark=A)) == 0
+    assert decide_pause.host_replicas(seen("", paused=False)) == 1
+    assert decide_pause.pooler_replicas(seen("", paused=False), 3) == 3
 
 
 def test_the_last_primary_is_kept_when_a_paused_cluster_shrinks() -> None:
     one = seen("", mark=C)
-    assert [p.name for p in plan.planned("cluster1", {"instance1": 1}, one.observed)] == [C]
+    assert [p.name for p in decide_membership.planned("cluster1", {"instance1": 1}, one.observed)] == [C]
 
 
 def test_the_status_says_so() -> None:
-    stopping = report.status(seen("a", host=False), Outcome(), Memory(), [])
+    stopping = report.status(seen("a", host=False), PassResult(), ClusterCache(), [])
     assert stopping.state == "stopping"
     assert naming.pod(A) in conditions_of(stopping)["Progressing"][2]
-    paused = report.status(seen("", host=False), Outcome(), Memory(), [])
+    paused = report.status(seen("", host=False), PassResult(), ClusterCache(), [])
     assert paused.state == "paused"
     assert conditions_of(paused)["Ready"][:2] == ("False", "Paused")
     assert conditions_of(paused)["Progressing"][:2] == ("False", "Paused")
@@ -121,13 +125,13 @@ def conditions_of(status: object) -> dict[str, tuple[str, str, str]]:
 
 
 def test_an_unmanaged_cluster_says_that_nothing_happens() -> None:
-    before = report.status(seen("abc", paused=False), Outcome(), Memory(), [])
+    before = report.status(seen("abc", paused=False), PassResult(), ClusterCache(), [])
     one = view([], status=before.to_manifest(), unmanaged=True)
-    alone = conditions.left_alone(one.cluster, NOW)
-    assert conditions_of(alone)["Progressing"] == ("False", "Paused", pausing.UNMANAGED)
+    alone = conditions.unmanaged(one.cluster, NOW)
+    assert conditions_of(alone)["Progressing"] == ("False", "Paused", decide_pause.UNMANAGED)
     assert {**conditions_of(alone), "Progressing": 0} == {**conditions_of(before), "Progressing": 0}
     again = view([], status=alone.to_manifest(), unmanaged=True)
-    assert conditions.left_alone(again.cluster, NOW) == alone, "said once"
+    assert conditions.unmanaged(again.cluster, NOW) == alone, "said once"
 
 
 @pytest.mark.parametrize(
@@ -141,4 +145,4 @@ def test_a_backup_that_runs_ends_first(state: str | None, busy: bool) -> None:
         "spec": {"pgCluster": "cluster1"},
         "status": {"state": state},
     }
-    assert pausing.is_busy(filled_store([backup, cluster_manifest()]), view().cluster) is busy
+    assert decide_pause.is_busy(filled_store([backup, cluster_manifest()]), view().cluster) is busy

@@ -7,8 +7,8 @@ import pytest
 
 from pgoperator.api.base import Condition
 from pgoperator.kube.manifest import Manifest
-from reconcilers.pgcluster import problems
-from reconcilers.pgcluster.problems import Problem
+from reconcilers.pgcluster.state import diagnostics
+from reconcilers.pgcluster.state.findings import Problem
 from tests.support.views import NOW
 from tests.unit.pgcluster.observed import claim, condition, pod
 
@@ -25,7 +25,7 @@ def container(
 
 
 def of(*containers: Manifest, **more: Any) -> list[Problem]:
-    return problems.of_pods([pod("p-0", {}, containers=list(containers), **more)])
+    return diagnostics.of_pods([pod("p-0", {}, containers=list(containers), **more)])
 
 
 PULL = {"reason": "ImagePullBackOff", "message": 'Back-off pulling image "no/such:1"'}
@@ -35,7 +35,8 @@ NEVER = {
 }
 CRASH = {"reason": "CrashLoopBackOff", "message": "back-off 10s restarting failed container"}
 REFUSED = {"exitCode": 78, "reason": "Error", "message": "the image has PostgreSQL 16, not 17\n"}
-KILLED = {"exitCode": 137, "reason": "OOMKilled"}
+# The script's own words about a killed child are no cause.
+KILLED = {"message": "supervise.sh: line 62: 79 Killed", "exitCode": 137, "reason": "OOMKilled"}
 
 
 @pytest.mark.parametrize(
@@ -50,8 +51,8 @@ KILLED = {"exitCode": 137, "reason": "OOMKilled"}
             "no Secret",
         ),
         (container(waiting=CRASH, last=REFUSED), "ContainerFailed", "the image has PostgreSQL 16, not 17"),
-        (container(waiting=CRASH, last=KILLED), "ContainerFailed", "ended with status 137 (OOMKilled)"),
-        (container(waiting=CRASH, last={"exitCode": 1}), "ContainerFailed", "ended with status 1"),
+        (container(waiting=CRASH, last=KILLED), "OOMKilled", "exceeded the node's memory"),
+        (container(waiting=CRASH, last={"exitCode": 1}), "ContainerFailed", "exited with status 1"),
         (container(ended=REFUSED), "ContainerFailed", "the image has PostgreSQL 16, not 17"),
         (container(last=REFUSED), "ContainerFailed", "the image has PostgreSQL 16, not 17"),
         (container(waiting={"message": "odd"}), "Waiting", "odd"),
@@ -102,7 +103,13 @@ def test_a_pod_without_a_node_and_without_words(more: Any) -> None:
 def test_init_containers_count() -> None:
     one = pod("p-0", {})
     one["status"]["initContainerStatuses"] = [container(waiting=PULL, name="init")]
-    assert [p.reason for p in problems.of_pods([one])] == ["ImagePullBackOff"]
+    assert [p.reason for p in diagnostics.of_pods([one])] == ["ImagePullBackOff"]
+
+
+def test_an_image_that_is_not_pulled_is_told_from_other_problems() -> None:
+    """Then, and only then, a missing pull Secret is a cause."""
+    assert diagnostics.lacks_image(of(container(waiting=PULL)))
+    assert not diagnostics.lacks_image(of(container(waiting={"reason": "CreateContainerConfigError"})))
 
 
 def test_a_pod_that_goes_has_no_problems() -> None:
@@ -110,17 +117,17 @@ def test_a_pod_that_goes_has_no_problems() -> None:
 
 
 def test_a_pod_without_a_status_has_none() -> None:
-    assert problems.of_pods([{"kind": "Pod", "metadata": {"name": "p"}}]) == []
+    assert diagnostics.of_pods([{"kind": "Pod", "metadata": {"name": "p"}}]) == []
 
 
 def test_every_pod_is_looked_at() -> None:
-    found = problems.of_pods([pod(name, {}, containers=[container(waiting=PULL)]) for name in ("a", "b")])
+    found = diagnostics.of_pods([pod(name, {}, containers=[container(waiting=PULL)]) for name in ("a", "b")])
     assert [("pod a" in p.message, "pod b" in p.message) for p in found] == [(True, False), (False, True)]
 
 
 @pytest.mark.parametrize(("phase", "count"), [("Lost", 1), ("Bound", 0), ("Pending", 0)])
 def test_a_claim_that_lost_its_volume_is_told(phase: str, count: int) -> None:
-    found = problems.of_volumes([claim("data", {}, phase)])
+    found = diagnostics.of_volumes([claim("data", {}, phase)])
     assert len(found) == count
     assert all(p.reason == "VolumeLost" and "data" in p.message for p in found)
 
@@ -135,9 +142,9 @@ def test_a_claim_that_lost_its_volume_is_told(phase: str, count: int) -> None:
 def test_a_claim_that_cannot_grow_is_told(status: dict[str, Any]) -> None:
     one = claim("data", {})
     one["status"] |= status
-    [problem] = problems.of_volumes([one])
+    [problem] = diagnostics.of_volumes([one])
     assert problem.reason == "VolumeRefused"
-    assert "data does not grow" in problem.message
+    assert "data cannot be expanded" in problem.message
 
 
 def test_reasons_are_words_that_a_condition_takes() -> None:
@@ -151,3 +158,11 @@ def test_reasons_are_words_that_a_condition_takes() -> None:
             reason=problem.reason,
             message=problem.message,
         )
+
+
+def test_the_limit_of_a_container_that_was_killed_for_its_memory_is_named() -> None:
+    killed = pod("p-0", {}, containers=[container(waiting=CRASH, last=KILLED)])
+    killed["spec"] = {"containers": [{"name": "database", "resources": {"limits": {"memory": "16Mi"}}}]}
+    [problem] = diagnostics.of_pods([killed])
+    assert problem.reason == "OOMKilled"
+    assert "container database: was killed because its memory exceeded its limit of 16Mi" in problem.message

@@ -1,15 +1,16 @@
 """Which member is restarted next for its parameters."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from pgoperator.kube.manifest import Manifest
 from pgoperator.runtime.result import Wait
-from reconcilers.pgcluster import restarts
-from reconcilers.pgcluster.restarts import Reload
-from reconcilers.pgcluster.view import View
+from reconcilers.pgcluster.rollout import decide_pending_check, decide_restarts
+from reconcilers.pgcluster.rollout.decide_restarts import RestartPostgres
+from reconcilers.pgcluster.state.view import View
 from tests.support.views import view
 from tests.unit.pgcluster.observed import bootstrapped, instance_pod, leader, stateful_set
 
@@ -36,11 +37,11 @@ def waiting(**pending: dict[str, tuple[str, str]]) -> View:
     return view(objects)
 
 
-def reload(name: str) -> Reload:
-    return Reload(name, f"uid-of-{name}-0")
+def reload(name: str) -> RestartPostgres:
+    return RestartPostgres(name, f"uid-of-{name}-0")
 
 
-SITUATIONS: dict[str, tuple[View, Reload | None]] = {
+SITUATIONS: dict[str, tuple[View, RestartPostgres | None]] = {
     "nobody waits": (waiting(), None),
     "replicas first": (waiting(a=FREE, b=FREE, c=FREE), reload(B)),
     "then the primary": (waiting(a=FREE), reload(A)),
@@ -62,20 +63,20 @@ SITUATIONS: dict[str, tuple[View, Reload | None]] = {
 @pytest.mark.parametrize("situation", SITUATIONS)
 def test_step(situation: str) -> None:
     one, expected = SITUATIONS[situation]
-    assert restarts.next_step(one, ALL, {}) == expected
+    assert decide_restarts.next_step(one, ALL, {}) == expected
 
 
 def test_all_must_serve() -> None:
-    assert isinstance(restarts.next_step(waiting(a=FREE, b=FREE), ALL - {C}, {}), Wait)
+    assert isinstance(decide_restarts.next_step(waiting(a=FREE, b=FREE), ALL - {C}, {}), Wait)
 
 
 def test_what_did_not_help_is_not_done_again() -> None:
     """Patroni tells of a restart in its next round; until then, and where it changed nothing, no other."""
     one = waiting(b=FREE)
     pending = one.observed.instances[1].member.pending
-    assert isinstance(restarts.next_step(one, ALL, {f"uid-of-{B}-0": pending}), Wait)
+    assert isinstance(decide_restarts.next_step(one, ALL, {f"uid-of-{B}-0": pending}), Wait)
     more = waiting(b=FREE | GROWS)
-    assert restarts.next_step(more, ALL, {f"uid-of-{B}-0": pending}) == reload(B)
+    assert decide_restarts.next_step(more, ALL, {f"uid-of-{B}-0": pending}) == reload(B)
 
 
 def test_a_patroni_that_gives_no_reasons() -> None:
@@ -85,4 +86,26 @@ def test_a_patroni_that_gives_no_reasons() -> None:
     objects = [instance_pod(B), stateful_set(B), stateful_set(A), instance_pod(A, "primary", "running")]
     objects[0]["metadata"]["annotations"]["status"] = '{"state": "streaming", "pending_restart": true}'
     two = view([bootstrapped(), leader(A), *objects])
-    assert restarts.next_step(two, ALL, {}) == reload(B)
+    assert decide_restarts.next_step(two, ALL, {}) == reload(B)
+
+
+def test_pending_parameters_are_checked_after_each_change_of_the_configuration() -> None:
+    one = waiting()
+    first = decide_pending_check.updated(one, None)
+    assert first.due is None, "a new process asks nothing"
+    assert decide_pending_check.updated(one, first) == first
+
+    changed = decide_pending_check.updated(one, first._replace(digest="another"))
+    assert changed.due is not None
+    assert changed.due > one.now
+    assert decide_pending_check.updated(one, changed) == changed, "the time stays"
+    assert isinstance(decide_pending_check.obstacle(one, ALL, changed), Wait)
+    later = replace(one, now=changed.due)
+    assert decide_pending_check.obstacle(later, ALL, changed) is None
+    assert isinstance(decide_pending_check.obstacle(later, ALL - {C}, changed), Wait)
+
+
+def test_pending_parameters_are_checked_after_a_restart_for_them() -> None:
+    check = decide_pending_check.after_restart(waiting())
+    assert decide_pending_check.updated(waiting(), check) == check
+    assert check.due is not None

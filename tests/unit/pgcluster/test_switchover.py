@@ -7,11 +7,11 @@ import pytest
 
 from pgoperator import labels
 from pgoperator.kube.manifest import Manifest
-from reconcilers.pgcluster import switchover
-from reconcilers.pgcluster.handover import address, is_strict
-from reconcilers.pgcluster.memory import Asked
-from reconcilers.pgcluster.switchover import Begin, Go
-from reconcilers.pgcluster.view import Instance, Restoring, View
+from reconcilers.pgcluster.rollout import decide_switchover
+from reconcilers.pgcluster.rollout.act_handover import address, is_strict
+from reconcilers.pgcluster.rollout.decide_switchover import Promote, RecordTimeline
+from reconcilers.pgcluster.state.cache import SwitchoverOutcome
+from reconcilers.pgcluster.state.view import Instance, Restoring, View
 from tests.support.views import view
 from tests.unit.pgcluster.observed import bootstrapped, instance_pod, leader, stateful_set
 
@@ -47,47 +47,49 @@ BEGUN = {"switchoverTimeline": 1}
 
 
 def test_nothing_new() -> None:
-    assert switchover.decide(asked(""), ALL) is None
-    assert switchover.decide(asked(status={"switchover": "now"}), ALL) is None
+    assert decide_switchover.decide(asked(""), ALL) is None
+    assert decide_switchover.decide(asked(status={"switchover": "now"}), ALL) is None
 
 
 @pytest.mark.parametrize("prefix", [labels.PERCONA, labels.CRUNCHY])
 def test_the_timeline_is_noted_before_anything_is_done(prefix: str) -> None:
-    assert switchover.decide(asked(prefix=prefix), ALL) == Begin("now", 1)
-    assert switchover.decide(asked(status={"switchover": "before"}, prefix=prefix), ALL) == Begin("now", 1)
+    assert decide_switchover.decide(asked(prefix=prefix), ALL) == RecordTimeline("now", 1)
+    assert decide_switchover.decide(
+        asked(status={"switchover": "before"}, prefix=prefix), ALL
+    ) == RecordTimeline("now", 1)
 
 
 def test_who_takes_over() -> None:
-    found = switchover.decide(asked(status=BEGUN, targetInstance=B), ALL)
-    assert isinstance(found, Go)
+    found = decide_switchover.decide(asked(status=BEGUN, targetInstance=B), ALL)
+    assert isinstance(found, Promote)
     assert (found.candidate.name, found.failover) == (B, False)
-    found = switchover.decide(asked(status=BEGUN), ALL - {C})
-    assert isinstance(found, Go)
+    found = decide_switchover.decide(asked(status=BEGUN), ALL - {C})
+    assert isinstance(found, Promote)
     assert found.candidate.name == B
-    found = switchover.decide(
+    found = decide_switchover.decide(
         asked(primary=None, status=BEGUN, targetInstance=C, type="Failover"), frozenset()
     )
-    assert isinstance(found, Go)
+    assert isinstance(found, Promote)
     assert (found.candidate.name, found.failover) == (C, True)
 
 
 def test_what_a_predecessor_has_done_is_not_done_again() -> None:
-    found = switchover.decide(asked(status={"switchoverTimeline": 0}), ALL)
-    assert isinstance(found, Asked)
+    found = decide_switchover.decide(asked(status={"switchoverTimeline": 0}), ALL)
+    assert isinstance(found, SwitchoverOutcome)
     assert (found.status, found.reason) == (True, "Done")
 
 
 def test_a_timeline_that_is_told_late_is_no_switchover() -> None:
-    """The primary was new when it began, and its pod told the timeline before."""
-    found = switchover.decide(asked(status={"switchoverTimeline": 0}), ALL, former=A)
-    assert isinstance(found, Go)
-    found = switchover.decide(asked(status={"switchoverTimeline": 0}), ALL, former=B)
-    assert isinstance(found, Asked)
+    """The primary was new when it began, and its pod reported the timeline before."""
+    found = decide_switchover.decide(asked(status={"switchoverTimeline": 0}), ALL, former=A)
+    assert isinstance(found, Promote)
+    found = decide_switchover.decide(asked(status={"switchoverTimeline": 0}), ALL, former=B)
+    assert isinstance(found, SwitchoverOutcome)
 
 
 def test_the_primary_as_target_is_no_work() -> None:
-    found = switchover.decide(asked(targetInstance=A), ALL)
-    assert isinstance(found, Asked)
+    found = decide_switchover.decide(asked(targetInstance=A), ALL)
+    assert isinstance(found, SwitchoverOutcome)
     assert found.status
 
 
@@ -106,8 +108,8 @@ REFUSED = {
 @pytest.mark.parametrize("situation", REFUSED)
 def test_what_cannot_be_is_explained(situation: str) -> None:
     one, serving, reason = REFUSED[situation]
-    found = switchover.decide(one, serving)
-    assert isinstance(found, Asked)
+    found = decide_switchover.decide(one, serving)
+    assert isinstance(found, SwitchoverOutcome)
     assert (found.status, found.reason) == (False, reason)
     assert found.message
 

@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 
 from pgoperator import labels, naming
+from pgoperator.errors import InvalidSpec
 from pgoperator.kube.manifest import Manifest
-from reconcilers.pgcluster import instances as step
-from reconcilers.pgcluster import volumes
-from reconcilers.pgcluster.volumes import Wal
+from reconcilers.pgcluster.instances import build_statefulsets as step
+from reconcilers.pgcluster.instances import build_volumes
+from reconcilers.pgcluster.instances.build_volumes import Wal
 from tests.support.views import CLAIM, view
 from tests.unit.pgcluster import observed
 from tests.unit.pgcluster.specs import instances
@@ -32,7 +33,7 @@ def pod(stateful_set: Manifest, *, ready: bool = True) -> Manifest:
 
 def state(*objects: Manifest) -> Wal:
     one = view(list(objects), instances=instances())
-    return volumes.wal(one.observed, NAME, one.cluster.spec.instance_sets()[0])
+    return build_volumes.wal(one.observed, NAME, one.cluster.spec.instance_sets()[0])
 
 
 USED = template([], WITH)
@@ -56,7 +57,7 @@ def test_the_template_says_what_is_mounted_and_used(spec: list[Any]) -> None:
     containers = template([USED, pod(USED)], spec)["spec"]["template"]["spec"]["containers"]
     assert all(any(m["mountPath"] == "/pgwal" for m in one["volumeMounts"]) for one in containers)
     variables = [one["name"] for one in containers[0]["env"]]
-    assert (volumes.WAL_VARIABLE in variables) is (spec is WITH)
+    assert (build_volumes.WAL_VARIABLE in variables) is (spec is WITH)
 
 
 def test_an_instance_of_which_only_claims_are_left_looks_for_its_log() -> None:
@@ -66,3 +67,12 @@ def test_an_instance_of_which_only_claims_are_left_looks_for_its_log() -> None:
     ]
     assert state(*claims) is Wal.LEFT
     assert state(*claims[1:]) is Wal.NONE
+
+
+def test_a_standby_cluster_does_not_start_as_a_primary() -> None:
+    with pytest.raises(InvalidSpec) as refused:
+        step.desired(view(standby={"enabled": True, "repoName": "repo1"}))
+    assert refused.value.reason == "StandbyNotSupported"
+    assert step.desired(view(standby={"enabled": False, "repoName": "repo1"}))
+    running = view([observed.stateful_set(p.name) for p in view().planned], standby={"enabled": True})
+    assert step.desired(running), "a cluster that runs goes on"

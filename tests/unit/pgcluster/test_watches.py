@@ -11,6 +11,7 @@ from pgoperator import labels, naming
 from pgoperator.kube import kinds
 from pgoperator.kube.manifest import Key, Kind, Manifest
 from pgoperator.runtime.source import Watch
+from reconcilers.pgcluster.credentials import read_references
 from reconcilers.pgcluster.watches import WATCHES
 from tests.support.views import NAMESPACE, cluster_manifest, view
 from tests.unit.pgcluster.observed import bootstrapped, claim, instance_pod, leader, stateful_set
@@ -266,10 +267,16 @@ def test_a_backup_or_restore_wakes_the_cluster_that_it_names(one: Watch) -> None
     assert list(one.to_keys(own(one.kind, spec={}))) == []
 
 
-def test_every_kind_that_a_pass_writes_is_watched() -> None:
-    from reconcilers.pgcluster import steps
+def test_a_secret_that_a_user_of_the_spec_names_wakes_the_cluster() -> None:
+    """It may be somebody else's, without a label of the cluster."""
+    cluster = view(users=[{"name": "app", "secretName": "mine"}, {"name": "other"}]).cluster
+    assert read_references.secrets(cluster, (), backups_enabled=True) == {"mine"}
 
-    written = {m["kind"] for m in steps.ask_all(view()).manifests} | {"Secret", "Endpoints", "Pod"}
+
+def test_every_kind_that_a_pass_writes_is_watched() -> None:
+    from reconcilers.pgcluster import pipeline
+
+    written = {m["kind"] for m in pipeline.build(view()).manifests} | {"Secret", "Endpoints", "Pod"}
     assert written <= {one.kind.kind for one in WATCHES}
 
 

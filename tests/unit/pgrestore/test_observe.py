@@ -10,14 +10,17 @@ from pgoperator import labels, naming
 from pgoperator.api.pgrestore import PGRestore
 from pgoperator.context import Context
 from pgoperator.kube.manifest import Manifest
-from reconcilers.pgrestore.observe import facts
+from reconcilers.pgrestore.observe import job, observe_restore, overwrites
 from tests.support.views import NAMESPACE, NOW, cluster_manifest, filled_store
 
 POD = "cluster1-instance1-abcd-0"
 
 
-def seen(role: str) -> Any:
-    """What is seen while Patroni has labelled a pod as the primary, and says this of it."""
+def seen(role: str, *, ready: bool = True) -> Any:
+    """What is seen while Patroni has labelled a pod as the primary, and says this of it.
+
+    The status shows a ready cluster; `ready` is the state of the pod.
+    """
     own = {labels.CLUSTER: "cluster1", labels.PATRONI: "cluster1-ha"}
     instance = own | {labels.INSTANCE: "cluster1-instance1-abcd", labels.INSTANCE_SET: "instance1"}
     leader: Manifest = {
@@ -40,8 +43,10 @@ def seen(role: str) -> Any:
             "labels": instance | {labels.DATA: "postgres", labels.ROLE: "primary"},
             "annotations": {"status": json.dumps({"role": role})},
         },
+        "status": {"conditions": [{"type": "Ready", "status": str(ready)}]},
     }
-    store = filled_store([cluster_manifest(), leader, pod])
+    cluster = cluster_manifest() | {"status": {"state": "ready"}}
+    store = filled_store([cluster, leader, pod])
     restore = PGRestore.parse(
         {
             "apiVersion": "pgv2.percona.com/v2",
@@ -50,10 +55,57 @@ def seen(role: str) -> Any:
             "spec": {"pgCluster": "cluster1", "repoName": "repo1"},
         }
     )
-    return facts(cast("Context", SimpleNamespace(store=store, clock=lambda: NOW)), restore)[0]
+    return observe_restore(cast("Context", SimpleNamespace(store=store, clock=lambda: NOW)), restore)[0]
 
 
-@pytest.mark.parametrize(("role", "told"), [("promoted", False), ("replica", False), ("primary", True)])
-def test_the_label_of_the_primary_comes_before_patronis_word(role: str, told: bool) -> None:
+def test_a_cluster_whose_status_is_from_before_its_stop_has_not_settled() -> None:
+    assert seen("primary").settled
+    assert not seen("primary", ready=False).settled
+
+
+@pytest.mark.parametrize(("role", "reported"), [("promoted", False), ("replica", False), ("primary", True)])
+def test_the_label_of_the_primary_comes_before_patronis_status(role: str, reported: bool) -> None:
     found = seen(role)
-    assert (found.primary, found.told) == ("cluster1-instance1-abcd", told)
+    assert (found.primary, found.role_reported) == ("cluster1-instance1-abcd", reported)
+
+
+@pytest.mark.parametrize(
+    ("code", "refused", "lost", "failed"),
+    [(1, True, False, True), (3, False, True, True), (2, False, False, False)],
+)
+def test_the_status_of_the_script_shows_what_is_left_of_the_data(
+    code: int, refused: bool, lost: bool, failed: bool
+) -> None:
+    made: Manifest = {"metadata": {"name": "j", "uid": "job", "creationTimestamp": "2026-01-01T00:00:00Z"}}
+    end = {"exitCode": code, "message": "why", "finishedAt": "2026-01-01T00:01:00Z"}
+    pod: Manifest = {
+        "metadata": {"name": "p", "ownerReferences": [{"uid": "job", "controller": True}]},
+        "status": {"containerStatuses": [{"name": "pgbackrest-restore", "state": {"terminated": end}}]},
+    }
+    found = job(made, [pod])
+    assert (found.refused, found.lost, found.failed) == (refused, lost, failed)
+
+
+@pytest.mark.parametrize(
+    ("options", "tablespaces", "over"),
+    [
+        ([], [], False),
+        (["--delta"], [], True),
+        (["--type=immediate --delta=y"], [], True),
+        (["--delta=n"], [], False),
+        (["--no-delta"], [], False),
+        ([], [{"name": "cold"}], True),
+    ],
+)
+def test_a_restore_is_over_the_former_data_if_asked_for_or_with_tablespaces(
+    options: list[str], tablespaces: list[Manifest], over: bool
+) -> None:
+    restore = PGRestore.parse(
+        {
+            "apiVersion": "pgv2.percona.com/v2",
+            "kind": "PerconaPGRestore",
+            "metadata": {"name": "back", "namespace": NAMESPACE, "uid": "back"},
+            "spec": {"pgCluster": "cluster1", "repoName": "repo1", "options": options},
+        }
+    )
+    assert overwrites(restore, {"spec": {"instances": [{"tablespaceVolumes": tablespaces}]}}) is over

@@ -3,10 +3,11 @@
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
+from pgoperator.api import states
 from pgoperator.api.pgrestore import PGRestoreStatus
-from reconcilers.pgcluster import restoring
-from reconcilers.pgcluster.view import Restoring
-from reconcilers.pgrestore.plan import Decision, Do, End, Facts, Hold, Job, Move, decide
+from reconcilers.pgcluster.bootstrap import decide_restore_gate
+from reconcilers.pgcluster.state.view import Restoring
+from reconcilers.pgrestore.decide_phase import Action, Decision, End, Job, Move, Pause, Snapshot, decide
 
 UID = "restore-uid"
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -19,7 +20,7 @@ class ViolatedError(AssertionError):
 
 @dataclass
 class World:
-    """What exists; `data` is old, new, or between (killed amid the renames)."""
+    """What exists; `data` is old, new, between (killed amid the renames) or half (of a restore over it)."""
 
     status: PGRestoreStatus
     instances: tuple[str, ...] = INSTANCES
@@ -35,19 +36,23 @@ class World:
     job_fails: str = ""
     refused: bool = True
     unmanaged: bool = False
+    overwrites: bool = False
+    mark: str = INSTANCES[0]
+    """The instance that starts first."""
 
-    def facts(self) -> Facts:
-        return Facts(
+    def facts(self) -> Snapshot:
+        return Snapshot(
             now=self.now,
             uid=UID,
             deleting=self.deleting,
             instances=self.instances,
             primary=self.primary,
-            told=bool(self.primary),
+            role_reported=bool(self.primary),
             ready=self.ready and self.status.phase == "Replicas",
             settled=self.ready and self._mode() is None,
             job=self.job,
             pods=("job-pod",) if self.pod else (),
+            overwrites=self.overwrites,
         )
 
     def _is_busy(self) -> bool:
@@ -63,7 +68,7 @@ class World:
 
     def _reconcile(self) -> None:
         mode = self._mode()
-        wanted = tuple(i for i in INSTANCES if restoring.may_run(mode, i))
+        wanted = tuple(i for i in INSTANCES if decide_restore_gate.may_run(mode, i))
         if wanted and self.pod:
             raise ViolatedError("instances are started while the Job's pod has the volume")
         self.instances = wanted
@@ -80,7 +85,11 @@ class World:
                 raise ViolatedError("former replicas may become the primary with data of before")
             if self.data == "new" and self.leader_known:
                 raise ViolatedError("Patroni still knows the former primary's position")
-            self.primary, self.leader_known = INSTANCES[0], True
+            if self.data == "half" and self.mark == INSTANCES[0]:
+                raise ViolatedError("all wait for an instance that cannot start")
+            if self.data == "half" and self.leader_known:
+                raise ViolatedError("no replica need have reached the former primary's position")
+            self.primary, self.leader_known = self.mark, True
         self.ready = len(wanted) == len(INSTANCES) and bool(self.primary)
 
     def _run_job(self) -> None:
@@ -91,50 +100,55 @@ class World:
         elif not self.job.works and not (self.job.succeeded or self.job.failed):
             self.job, self.pod = replace(self.job, works=True), True
             if not self.job.undoes and self.data == "old":
-                self.data = "between"
+                self.data = "half" if self.overwrites else "between"
         elif not (self.job.succeeded or self.job.failed):
             self._end_job()
 
     def _end_job(self) -> None:
         assert self.job is not None
         self.pod = False
-        if self.job.undoes:
+        if self.job.undoes and self.data in ("half", "new") and self.overwrites:
+            self.data, self.job = "half", replace(self.job, failed=True, lost=True, message="lost")
+        elif self.job.undoes:
             self.data, self.job = "old", replace(self.job, succeeded=True)
         elif self.job_fails:
-            if self.refused:
+            if self.refused and not self.overwrites:
                 self.data = "old"
-            self.job = replace(self.job, failed=True, refused=self.refused, message=self.job_fails)
+            lost, refused = self.overwrites and self.refused, not self.overwrites and self.refused
+            self.job = replace(self.job, failed=True, message=self.job_fails, lost=lost, refused=refused)
         else:
             self.data, self.job = "new", replace(self.job, succeeded=True)
 
     def _mode(self) -> Restoring | None:
         status = self.status
-        if status.state in restoring.FINISHED or status.phase in (None, "Checking"):
+        if status.state in states.FINISHED or status.phase in (None, "Checking"):
             return None
         return Restoring("r", status.phase or "", INSTANCES[0])
 
-    def act(self, decision: Decision) -> PGRestoreStatus | None:  # noqa: PLR0911 - one for each decision
+    def act(self, decision: Decision) -> PGRestoreStatus | None:  # noqa: C901, PLR0911 - one for each decision
         """Do what is decided; gives the status to write after it."""
         match decision:
             case Move(phase, _, error):
                 return self._status("Running", phase, error=error or self.status.error)
-            case End(state, _, error):
+            case End(state, _, error, lost):
+                if lost:
+                    self.mark, self.leader_known = INSTANCES[1], False
                 return self.status.model_copy(update={"state": state, "error": error or None})
-            case Hold():
+            case Pause():
                 return None
-            case Do("check"):
+            case Action("check"):
                 return self._status("Starting", "Stopping", instance=INSTANCES[0])
-            case Do("delete-job"):
+            case Action("delete-job"):
                 assert self.job is not None
                 self.job = replace(self.job, deleting=True)
-            case Do("create-job" | "undo-job" as what):
+            case Action("create-job" | "undo-job" as what):
                 return self._create(undo=what == "undo-job")
-            case Do("forget-leader"):
+            case Action("forget-leader"):
                 if self.instances or self.data != "new":
                     raise ViolatedError("the leader is forgotten too early")
                 self.leader_known = False
                 return self._status("Running", "Promoting")
-            case Do("clean" | "release"):
+            case Action("clean" | "release"):
                 self.released = True
         return None
 

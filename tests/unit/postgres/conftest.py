@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,25 +58,25 @@ class Server:
         return (self.folder / "log").read_text(errors="replace")
 
     def run(
-        self, script: str, *arguments: str, database: str = "postgres"
+        self, script: str, *arguments: str, database: str = "postgres", user: str = "postgres"
     ) -> subprocess.CompletedProcess[str]:
         environment = {"PATH": f"{self.binaries}:/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
-        command = ["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-h", str(self.folder), "-U", "postgres"]
+        command = ["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-h", str(self.folder), "-U", user]
         command += ["-d", database, *arguments, "-f", "-"]
         return subprocess.run(
             command, input=script, env=environment, capture_output=True, text=True, check=False, timeout=60
         )
 
-    def query(self, sql: str, database: str = "postgres") -> list[list[str]]:
-        done = self.run(sql, "-A", "-t", "-F", "\x1f", "-v", "VERBOSITY=terse", database=database)
+    def query(self, sql: str, database: str = "postgres", user: str = "postgres") -> list[list[str]]:
+        done = self.run(sql, "-A", "-t", "-F", "\x1f", "-v", "VERBOSITY=terse", database=database, user=user)
         assert done.returncode == 0, done.stderr
         return [line.split("\x1f") for line in done.stdout.splitlines()]
 
-    def value(self, sql: str, database: str = "postgres") -> str:
-        return self.query(sql, database)[0][0]
+    def value(self, sql: str, database: str = "postgres", user: str = "postgres") -> str:
+        return self.query(sql, database, user)[0][0]
 
 
-def _drop_privileges() -> dict[str, object]:
+def _drop_privileges() -> dict[str, Any]:
     """PostgreSQL refuses to run as root."""
     if os.getuid() != 0:
         return {}
@@ -86,12 +87,12 @@ def _drop_privileges() -> dict[str, object]:
 def _start(folder: Path, binaries: Path, options: Sequence[str]) -> subprocess.Popen[bytes]:
     with (folder / "log").open("ab") as log:
         process = subprocess.Popen(
-            [binaries / "postgres", "-D", folder / "data", "-k", folder, *options],
+            [str(binaries / "postgres"), "-D", str(folder / "data"), "-k", str(folder), *options],
             stdout=log,
             stderr=log,
             **_drop_privileges(),
         )
-    ready = [binaries / "pg_isready", "-q", "-h", folder]
+    ready: list[str | Path] = [binaries / "pg_isready", "-q", "-h", folder]
     for _ in range(200):
         if subprocess.run(ready, check=False).returncode == 0:
             return process
@@ -124,7 +125,16 @@ def shared_server() -> Iterator[Server]:
         if os.getuid() == 0:
             shutil.chown(folder, "postgres", "postgres")
         folder.chmod(0o755)
-        initdb = [binaries / "initdb", "-D", folder / "data", "-U", "postgres", "-A", "trust", "-N"]
+        initdb: list[str | Path] = [
+            binaries / "initdb",
+            "-D",
+            folder / "data",
+            "-U",
+            "postgres",
+            "-A",
+            "trust",
+            "-N",
+        ]
         initdb += ["-E", "UTF8", "--locale=C.UTF-8"]
         subprocess.run(initdb, check=True, stdout=subprocess.DEVNULL, **_drop_privileges())
         _certificates(folder / "data")

@@ -1,11 +1,14 @@
 """Lines of pg_hba.conf, the real parser included."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from pgoperator.errors import InvalidSpec
 from pgoperator.postgres import hba
+
+from .conftest import Server
 
 OURS = """\
 local all "postgres" peer
@@ -27,7 +30,7 @@ RULES = [
 ]
 
 
-def test_the_default_stands_only_where_nobody_adds_a_line():
+def test_the_default_stands_only_where_nobody_adds_a_line() -> None:
     assert hba.lines([], [], tls_only=False) == [*OURS, "hostssl all all all scram-sha-256"]
     assert hba.lines([], ["host all all all md5"], tls_only=False) == [*OURS, "host all all all md5"]
     assert (
@@ -36,7 +39,7 @@ def test_the_default_stands_only_where_nobody_adds_a_line():
     )
 
 
-def test_rules_come_after_ours_and_before_the_users_lines():
+def test_rules_come_after_ours_and_before_the_users_lines() -> None:
     assert hba.lines(RULES, ["host all all all reject"], tls_only=False) == [
         *OURS,
         'host "a,b","q""x" "all","+group","@file" all md5',
@@ -49,30 +52,30 @@ def test_rules_come_after_ours_and_before_the_users_lines():
     ]
 
 
-def test_objects_serve_as_rules():
+def test_objects_serve_as_rules() -> None:
     rule = SimpleNamespace(
         connection="host", method="trust", databases=None, users=["u"], options=None, hba=None
     )
     assert hba.lines([rule], [], tls_only=False)[-1] == 'host all "u" all trust'
 
 
-def test_tls_only_rejects_tcp_without_tls_before_all_else_and_changes_no_other_line():
+def test_tls_only_rejects_tcp_without_tls_before_all_else_and_changes_no_other_line() -> None:
     others = hba.lines(RULES, ["host all all all trust"], tls_only=False)
     found = hba.lines(RULES, ["host all all all trust"], tls_only=True)
     assert found == ["hostnossl all all all reject", *others]
 
 
-def test_logical_replicas_and_no_pooler():
+def test_logical_replicas_and_no_pooler() -> None:
     found = hba.lines([], [], tls_only=False, pooler=False, logical_replicas=True)
     assert not any("_crunchypgbouncer" in line for line in found)
     assert 'hostssl all "logicalrepl" all scram-sha-256' in found
 
 
-def test_the_operators_way_in_is_always_first():
+def test_the_operators_way_in_is_always_first() -> None:
     assert hba.lines([], ["local all all reject", "host all all all reject"], tls_only=False)[0] == OURS[0]
 
 
-def test_the_real_parser_takes_every_line(server):
+def test_the_real_parser_takes_every_line(server: Server) -> None:
     file = server.folder / "data/pg_hba.conf"
     old = file.read_text()
     lines = hba.lines(
@@ -110,10 +113,10 @@ def test_the_real_parser_takes_every_line(server):
         "host all all all md5\0",
     ],
 )
-def test_a_raw_line_that_postgresql_would_refuse_is_named(line):
+def test_a_raw_line_that_postgresql_would_refuse_is_named(line: str) -> None:
     with pytest.raises(InvalidSpec) as error:
         hba.lines([], [line], tls_only=False)
-    assert line.split()[0] in str(error.value)
+    assert line.split(maxsplit=1)[0] in str(error.value)
     with pytest.raises(InvalidSpec):
         hba.lines([{"hba": line}], [], tls_only=False)
 
@@ -130,7 +133,7 @@ def test_a_raw_line_that_postgresql_would_refuse_is_named(line):
         "include_if_exists /etc/postgres/hba",
     ],
 )
-def test_a_raw_line_that_postgresql_takes_passes(line):
+def test_a_raw_line_that_postgresql_takes_passes(line: str) -> None:
     assert line in hba.lines([], [line], tls_only=False)
 
 
@@ -146,6 +149,6 @@ def test_a_raw_line_that_postgresql_takes_passes(line):
         {},
     ],
 )
-def test_a_rule_that_cannot_be_is_refused(rule):
+def test_a_rule_that_cannot_be_is_refused(rule: dict[str, Any]) -> None:
     with pytest.raises(InvalidSpec):
         hba.lines([rule], [], tls_only=False)

@@ -6,7 +6,7 @@ from pgoperator.errors import InvalidSpec
 from pgoperator.postgres import ini
 
 
-def test_sections_keep_their_order_and_keys_are_sorted():
+def test_sections_keep_their_order_and_keys_are_sorted() -> None:
     assert ini.render({"b": {"y": "2", "x": " 1 = [#;"}, "a": {}, "a:b": {"e": ""}}) == (
         "[b]\nx =  1 = [#;\ny = 2\n\n[a]\n\n[a:b]\ne =\n"
     )
@@ -26,6 +26,6 @@ def test_sections_keep_their_order_and_keys_are_sorted():
         {"": {}},
     ],
 )
-def test_nothing_can_smuggle_in_a_line(sections):
+def test_nothing_can_smuggle_in_a_line(sections: dict[str, dict[str, str]]) -> None:
     with pytest.raises(InvalidSpec):
         ini.render(sections)

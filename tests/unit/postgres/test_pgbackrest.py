@@ -3,6 +3,8 @@
 import os
 import shutil
 import subprocess
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -47,8 +49,8 @@ CLIENT = """\
 """
 
 
-def instance_conf(**changes):
-    arguments = {
+def instance_conf(**changes: Any) -> str:
+    arguments: dict[str, Any] = {
         "repos": REPOS,
         "repo_host": "c-repo-host-0.c-pods.ns.svc.cluster.local",
         "pg_path": "/pgdata/pg17",
@@ -58,7 +60,7 @@ def instance_conf(**changes):
     return pgbackrest.instance_conf(**arguments | changes)
 
 
-def test_instance_file():
+def test_instance_file() -> None:
     host = "repo1-host = c-repo-host-0.c-pods.ns.svc.cluster.local\n" + CLIENT.format("repo1-host")
     assert instance_conf() == (
         "[global]\narchive-async = y\narchive-timeout = 60\ndb-timeout = 600\nio-timeout = 30\n"
@@ -76,18 +78,18 @@ def test_instance_file():
     )
 
 
-def test_limits_of_the_user_hold_for_single_files_too():
+def test_limits_of_the_user_hold_for_single_files_too() -> None:
     assert "global:archive" not in instance_conf(overrides={"db-timeout": "300"})
 
 
-def test_a_limit_of_the_user_holds_for_sessions_and_restores_too():
+def test_a_limit_of_the_user_holds_for_sessions_and_restores_too() -> None:
     """They go together: who restores says something in half of its own."""
     own = {"protocol-timeout": "1900"}
     assert "global:restore" not in instance_conf(overrides=own)
     assert "global:server" not in pgbackrest.repo_conf(repos=REPOS, hosts=[], overrides=own)
 
 
-def test_repository_file():
+def test_repository_file() -> None:
     text = pgbackrest.repo_conf(
         repos=REPOS,
         hosts=[("a.example", 5432, "/pgdata/pg17"), ("b.example", 5433, "/x")],
@@ -110,15 +112,15 @@ def test_repository_file():
     )
 
 
-def test_without_a_volume_there_is_no_place_for_a_log():
+def test_without_a_volume_there_is_no_place_for_a_log() -> None:
     text = pgbackrest.repo_conf(repos=REPOS[1:], hosts=[], overrides={})
     assert "log-level-file = off" in text
     assert "log-path" not in text
 
 
-def test_server_file():
+def test_server_file() -> None:
     assert pgbackrest.server_conf(client_cn="pgbackrest@1-2") == (
-        "[global]\ntls-server-address = 0.0.0.0\ntls-server-auth = pgbackrest@1-2=db\n"
+        "[global]\ntls-server-address = 0.0.0.0\ntls-server-auth = pgbackrest@1-2=*\n"
         "tls-server-ca-file = /etc/pgbackrest/conf.d/~postgres-operator/tls-ca.crt\n"
         "tls-server-cert-file = /etc/pgbackrest/server/server-tls.crt\n"
         "tls-server-key-file = /etc/pgbackrest/server/server-tls.key\n"
@@ -128,14 +130,14 @@ def test_server_file():
     assert "tls-server-address = ::\n" in pgbackrest.server_conf(client_cn="x", ipv6=True)
 
 
-def test_encrypted_wal_is_pushed_one_by_one():
+def test_encrypted_wal_is_pushed_one_by_one() -> None:
     text = instance_conf(wal_encryption=True)
     assert all(
         line in text for line in ("archive-async = n", "archive-header-check = n", "checksum-page = n")
     )
 
 
-def test_forbidden_options_are_named():
+def test_forbidden_options_are_named() -> None:
     assert pgbackrest.forbidden({**OVERRIDES, "repo1-host-port": "1", "repo1-type": "x", "stanza": "x"}) == [
         "pg1-path",
         "repo1-host-port",
@@ -155,19 +157,23 @@ def test_forbidden_options_are_named():
 
 
 @pytest.mark.parametrize("name", ["repo5", "repo0", "repo", "x", "repo1\n"])
-def test_names_of_repositories(name):
+def test_names_of_repositories(name: str) -> None:
     with pytest.raises(ValueError):
         Repo(name, "volume")
 
 
-def test_commands():
-    assert pgbackrest.archive_command() == 'pgbackrest --stanza=db archive-push "%p"'
+def test_commands() -> None:
+    assert pgbackrest.archive_command("abc").endswith(' = abc ] && pgbackrest --stanza=db archive-push "%p"')
+    assert pgbackrest.archive_command("abc", "push.sh") == 'bash push.sh "%p" abc'
     assert pgbackrest.restore_command() == 'pgbackrest --stanza=db archive-get %f "%p"'
     assert pgbackrest.restore_command("repo2") == 'pgbackrest --stanza=db --repo=2 archive-get %f "%p"'
 
 
+Command = Callable[[str], subprocess.CompletedProcess[str]]
+
+
 @pytest.fixture
-def configured(server: Server):
+def configured(server: Server) -> Iterator[Command]:
     """Run a command as the server's account, with a configuration whose folders are below the server's."""
     folder = server.folder / "backup"
     folder.mkdir()
@@ -204,17 +210,25 @@ def configured(server: Server):
     shutil.rmtree(folder)
 
 
-def test_the_status_of_archive_command_is_that_of_the_push(server, configured):
+def test_the_status_of_archive_command_is_that_of_the_push(server: Server, configured: Command) -> None:
     segment = server.value("SELECT pg_walfile_name(pg_logical_emit_message(false, 'test', 'x'))")
     server.value("SELECT pg_switch_wal()")
-    push = pgbackrest.archive_command().replace("%p", f"pg_wal/{segment}")
 
-    before = configured(push)
+    def push(mounted: str) -> subprocess.CompletedProcess[str]:
+        """Push while the configuration with this digest is mounted."""
+        hash_file = server.folder / "backup/config-hash"
+        hash_file.write_text(mounted)
+        command = pgbackrest.archive_command("abc").replace("%p", f"pg_wal/{segment}")
+        return configured(command.replace(pgbackrest.CONFIG_HASH, str(hash_file)))
+
+    before = push("abc")
     made = configured("pgbackrest --stanza=db --no-online stanza-create")
-    after = configured(push)
+    unconfirmed = push("another")
+    after = push("abc")
 
     assert made.returncode == 0, made.stdout
     assert before.returncode != 0  # there is no stanza to push to yet
+    assert unconfirmed.returncode != 0
     assert after.returncode == 0, after.stdout
     assert configured("pgbackrest --stanza=db archive-push pg_wal/" + "0" * 24).returncode != 0
     get = pgbackrest.restore_command().replace("%f", segment).replace("%p", "restored")
@@ -223,7 +237,7 @@ def test_the_status_of_archive_command_is_that_of_the_push(server, configured):
 
 
 @pytest.mark.parametrize("file", ["instance", "repository", "server"])
-def test_the_program_knows_every_option(server, configured, file):
+def test_the_program_knows_every_option(server: Server, configured: Command, file: str) -> None:
     text = {
         "instance": instance_conf(wal_encryption=True),
         "repository": pgbackrest.repo_conf(repos=REPOS, hosts=[("a.example", 1, "/x")], overrides={}),

@@ -78,7 +78,7 @@ def test_an_empty_stanza() -> None:
     stanza = STANZA | {"backup": [], "archive": [], "status": {"code": 2, "message": "no valid backups"}}
     info = pgbackrest_info.parse(json.dumps([stanza]))
     assert info.code == 2
-    assert info.backups == info.archives == ()
+    assert (info.backups, info.archives) == ((), ())
 
 
 def test_a_stanza_that_nobody_knows() -> None:

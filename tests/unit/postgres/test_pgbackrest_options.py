@@ -17,7 +17,7 @@ from pgoperator.postgres import pgbackrest_options as options
         ),
         (["--target='$(reboot); `id`'"], ["--target=$(reboot); `id`"]),
         (["--target=2024-01-01 00:00:00+00"], None),
-        (["--delta", "--no-online"], ["--delta", "--no-online"]),
+        (["--delta", "--no-sck-keep-alive"], ["--delta", "--no-sck-keep-alive"]),
         (["--db-include=a", "--db-include=b"], ["--db-include=a", "--db-include=b"]),
         ([], []),
         ([""], []),
@@ -87,7 +87,7 @@ def test_what_a_backup_may_say() -> None:
 
 
 def test_the_last_value_counts() -> None:
-    words = options.restore(["--type=time", "--type=immediate", "--set=20240101-000000F"])
-    assert options.value(words, "type") == "immediate"
-    assert options.value(words, "set") == "20240101-000000F"
-    assert options.value(words, "target") is None
+    words = ["--type=time", "--type=immediate", "--set=20240101-000000F"]
+    assert options.option_value(words, "type") == "immediate"
+    assert options.option_value(words, "set") == "20240101-000000F"
+    assert options.option_value(words, "target") is None

@@ -5,7 +5,9 @@ import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -20,6 +22,7 @@ GOLDEN = """\
 [pgbouncer]
 %include /etc/pgbouncer/pgbouncer.ini
 admin_users = _crunchypgbounceradmin
+auth_dbname = postgres
 auth_file = /etc/pgbouncer/~postgres-operator/users.txt
 auth_query = SELECT username, password FROM pgbouncer.get_auth($1)
 auth_type = scram-sha-256
@@ -51,8 +54,8 @@ unix_socket_dir =
 """
 
 
-def ini(**changes):
-    arguments = {
+def ini(**changes: Any) -> str:
+    arguments: dict[str, Any] = {
         "host": "c-primary",
         "port": 5432,
         "listen_port": 5432,
@@ -63,11 +66,11 @@ def ini(**changes):
     return pgbouncer.ini(**arguments | changes)
 
 
-def test_the_whole_file():
+def test_the_whole_file() -> None:
     assert ini() == GOLDEN
 
 
-def test_the_users_settings_win_but_not_over_the_operators_way_in():
+def test_the_users_settings_win_but_not_over_the_operators_way_in() -> None:
     text = ini(
         config_global={
             "admin_users": "me, _crunchypgbounceradmin",
@@ -80,15 +83,38 @@ def test_the_users_settings_win_but_not_over_the_operators_way_in():
     assert "admin_users = _crunchypgbounceradmin,me\n" in text
     assert "conffile = /etc/pgbouncer/~postgres-operator.ini\n" in text
     assert "server_login_retry = 3\n" in text
-    assert text.endswith("[databases]\napp = host=other\n\n[users]\napp = pool_mode=session\n")
+    databases = "app = host=other\npostgres = host=c-primary port=5432\n"
+    assert text.endswith(f"[databases]\n{databases}\n[users]\napp = pool_mode=session\n")
 
 
-def test_a_setting_cannot_bring_another():
+@pytest.mark.parametrize("own", [{"*": "host=other"}, {"app": "host=x", "postgres": "host=other"}])
+def test_an_entry_that_leads_to_the_database_of_lookups_stays_the_only_one(own: dict[str, str]) -> None:
+    entries = "".join(f"{name} = {value}\n" for name, value in own.items())
+    assert ini(databases=own).endswith(f"[databases]\n{entries}")
+
+
+def test_the_users_own_lookup_needs_no_entry_of_ours() -> None:
+    text = ini(databases={"app": "host=other"}, config_global={"auth_dbname": "app"})
+    assert text.endswith("[databases]\napp = host=other\n")
+
+
+def test_lists_of_startup_parameters_are_merged() -> None:
+    text = ini(
+        config_global={
+            "ignore_startup_parameters": "search_path, extra_float_digits ,lock_timeout",
+            "track_extra_parameters": "default_transaction_read_only",
+        }
+    )
+    assert "ignore_startup_parameters = extra_float_digits,search_path,lock_timeout\n" in text
+    assert "track_extra_parameters = IntervalStyle,default_transaction_read_only\n" in text
+
+
+def test_a_setting_cannot_bring_another() -> None:
     with pytest.raises(InvalidSpec):
         ini(config_global={"pool_mode": "session\nadmin_users = evil"})
 
 
-def test_list_of_accounts():
+def test_list_of_accounts() -> None:
     assert pgbouncer.users_txt({"a": 'p"w'}, {'b"': "x y"}) == '"a" "p""w"\n"b""" "x y"\n'
 
 
@@ -96,7 +122,7 @@ def test_list_of_accounts():
     "extra",
     [{"a": "x"}, {"_crunchypgbouncer": "x"}, {"_crunchypgbounceradmin": "x"}, {"b": "x\ny"}, {"b\n": "x"}],
 )
-def test_accounts_that_are_refused(extra):
+def test_accounts_that_are_refused(extra: dict[str, str]) -> None:
     with pytest.raises(InvalidSpec):
         pgbouncer.users_txt({"a": "pw"}, extra)
 
@@ -108,7 +134,7 @@ def _free_port() -> int:
 
 
 @pytest.fixture
-def pooler(server: Server):
+def pooler(server: Server) -> Iterator[int]:
     """A pgBouncer before the test's server, with our configuration in another folder. Yields its port."""
     folder, port, now = server.folder / "pooler", _free_port(), datetime.now(UTC)
     own = folder / "~postgres-operator"
@@ -127,6 +153,8 @@ def pooler(server: Server):
     }
     for name, content in files.items():
         (own / name).write_bytes(content)
+    # The version of this machine is older than the setting: it looks up in the database that is asked for.
+    text = text.replace("auth_dbname = postgres\n", "")
     (folder / "~postgres-operator.ini").write_text(text.replace("/etc/pgbouncer", str(folder)))
     # A user's file that also sets what is ours.
     (folder / "pgbouncer.ini").write_text("default_pool_size = 7\nauth_type = any\n")
@@ -134,7 +162,7 @@ def pooler(server: Server):
     assert program, "these tests need pgbouncer: apt-get install pgbouncer"
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            [program, folder / "~postgres-operator.ini"], stdout=log, stderr=log, **_drop_privileges()
+            [program, str(folder / "~postgres-operator.ini")], stdout=log, stderr=log, **_drop_privileges()
         )
     for _ in range(100):
         with socket.socket() as probe:
@@ -163,9 +191,9 @@ def query(port: int, login: tuple[str, str], database: str, text: str, sslmode: 
     return done.stdout.strip() + done.stderr
 
 
-def test_the_program_takes_the_file_and_lets_users_in(server, pooler):
+def test_the_program_takes_the_file_and_lets_users_in(server: Server, pooler: int) -> None:
     verifiers = [scram.verifier(password, b"0123456789abcdef") for password in ("secret", "pooler", "boss")]
-    script = sql.access_script(
+    script = sql.reconcile_script(
         [sql.Role("app", verifiers[0], databases=("app",)), sql.Role("boss", verifiers[2], "SUPERUSER")],
         ["app"],
         schemas=True,
@@ -175,10 +203,10 @@ def test_the_program_takes_the_file_and_lets_users_in(server, pooler):
     )
     assert server.run(script).returncode == 0
 
-    assert query(pooler, ("app", "secret"), "app", "SELECT current_user") == "app"
-    assert "failed" in query(pooler, ("app", "wrong"), "app", "SELECT 1")
-    assert "failed" in query(pooler, ("boss", "boss"), "app", "SELECT 1")
-    assert "error" in query(pooler, ("app", "secret"), "app", "SELECT 1", sslmode="disable").lower()
+    assert query(pooler, ("app", "secret"), "postgres", "SELECT current_user") == "app"
+    assert "failed" in query(pooler, ("app", "wrong"), "postgres", "SELECT 1")
+    assert "failed" in query(pooler, ("boss", "boss"), "postgres", "SELECT 1")
+    assert "error" in query(pooler, ("app", "secret"), "postgres", "SELECT 1", sslmode="disable").lower()
     shown = query(pooler, (pgbouncer.ADMIN_USER, 'ad"min'), "pgbouncer", "SHOW CONFIG")
     settings = dict(line.split("|")[:2] for line in shown.splitlines())
     assert settings["server_login_retry"] == "0.5"

@@ -1,9 +1,13 @@
 """Options of users: which words are understood, which are refused, and by name."""
 
+from typing import Any
+
 import pytest
 
 from pgoperator.errors import InvalidSpec
 from pgoperator.postgres.roles import parse_options
+
+from .conftest import Server
 
 
 @pytest.mark.parametrize(
@@ -28,7 +32,7 @@ from pgoperator.postgres.roles import parse_options
         ("VALID UNTIL '2030-01-02T03:04:05.5Z'", {"rolvaliduntil": "2030-01-02T03:04:05.5Z"}),
     ],
 )
-def test_options_that_are_understood(text, expected):
+def test_options_that_are_understood(text: str, expected: dict[str, Any]) -> None:
     assert dict(parse_options(text)) == expected
 
 
@@ -61,7 +65,7 @@ def test_options_that_are_understood(text, expected):
         ("\uff2cOGIN", "OGIN'"),
     ],
 )
-def test_options_that_are_refused_by_name(text, word):
+def test_options_that_are_refused_by_name(text: str, word: str) -> None:
     with pytest.raises(InvalidSpec) as error:
         parse_options(text)
     assert word in str(error.value)
@@ -77,6 +81,6 @@ def test_options_that_are_refused_by_name(text, word):
         "VALID UNTIL 'infinity'",
     ],
 )
-def test_postgresql_takes_every_time_that_we_take(server, text):
+def test_postgresql_takes_every_time_that_we_take(server: Server, text: str) -> None:
     time = dict(parse_options(text))["rolvaliduntil"]
     assert server.value(f"SELECT '{time}'::timestamptz IS NOT NULL") == "t"

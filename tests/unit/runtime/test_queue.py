@@ -1,6 +1,7 @@
 """The queue's promises, on a clock that the test turns."""
 
 import asyncio
+import time
 
 import pytest
 
@@ -155,3 +156,65 @@ async def test_get_wakes_when_a_time_comes() -> None:
     queue.add(A, after=0.01)
     async with asyncio.timeout(5):
         assert await queue.get() == A
+
+
+def of(namespace: str, number: int) -> Key:
+    return Key("Thing", namespace, f"{number}")
+
+
+def test_a_namespace_alone_gets_half_of_the_workers(clock: Clock) -> None:
+    queue = WorkQueue("test", workers=32, clock=clock)
+    for number in range(100):
+        queue.add(of("one", number))
+    taken = [key for _ in range(32) if (key := queue.take()) is not None]
+    assert len(taken) == 16
+    queue.done(taken[0])
+    assert queue.take() is not None
+    assert queue.take() is None
+
+
+@pytest.mark.parametrize("tenants", [1, 2, 5, 10, 31])
+def test_hanging_tenants_leave_a_worker_to_the_next(clock: Clock, tenants: int) -> None:
+    queue = WorkQueue("test", workers=32, clock=clock)
+    for number in range(100):
+        for tenant in range(tenants):
+            queue.add(of(f"hanging{tenant}", number))
+    while queue.take() is not None:
+        pass
+    queue.add(of("next", 1))
+    assert queue.take() == of("next", 1)
+
+
+def test_one_worker_serves_all(clock: Clock) -> None:
+    queue = WorkQueue("test", workers=1, clock=clock)
+    for number in range(3):
+        queue.add(of("one", number))
+        queue.add(of("two", number))
+    for _ in range(6):
+        key = queue.take()
+        assert key is not None
+        queue.done(key)
+
+
+def test_a_low_key_of_another_namespace_passes_those_that_wait_for_their_share(clock: Clock) -> None:
+    queue = WorkQueue("test", workers=2, clock=clock)
+    queue.add(of("one", 1))
+    queue.add(of("one", 2))
+    queue.add(of("two", 1), low=True)
+    assert queue.take() == of("one", 1)
+    assert queue.take() == of("two", 1)
+    assert queue.take() is None
+    queue.done(of("one", 1))
+    assert queue.take() == of("one", 2)
+
+
+def test_the_search_for_a_key_is_fast(clock: Clock) -> None:
+    queue = WorkQueue("test", workers=32, clock=clock)
+    for number in range(5000):
+        queue.add(of("one", number), low=True)
+    begin = time.process_time()
+    for _ in range(16):
+        queue.take()
+    for _ in range(100):
+        queue.take()
+    assert time.process_time() - begin < 1

@@ -33,7 +33,7 @@ async def get(port: int, path: str) -> tuple[int, str]:
 
 async def test_ready_when_every_list_is_there(server: Server, missing: list[str]) -> None:
     _, health = server.ports
-    assert await get(health, "/readyz") == (503, "not listed yet: Pod, Secret")
+    assert await get(health, "/readyz") == (503, "waiting for the first list of: Pod, Secret")
     missing.clear()
     assert await get(health, "/readyz") == (200, "ok")
 

@@ -1,0 +1,34 @@
+#!/bin/bash
+# wake.sh: let Patroni start a server again as soon as it has been killed; started by `database.sh`.
+#
+# Patroni looks for its server once per `loop_wait` (10 s). A request that changes nothing makes it look now: it renews
+# its lease and starts the server, or gives up as it would have done later. A server that ended by itself has removed
+# its postmaster.pid: that may be Patroni's own doing, and is left to it.
+#
+# One request in $WAKE_SECONDS (10) at most, so that a server which dies at each start is not started without a pause.
+# Environment: PGDATA, PATRONI_RESTAPI_CONNECT_ADDRESS.
+set -u
+here=${0%/*} server='' known='' next=0
+
+# shellcheck source=reconcilers/files/database/orphans.sh
+. "$here/orphans.sh"
+
+exec {idle}<> <(:)
+# Nothing here starts a program while the server runs: a look costs about 50 microseconds.
+while kill -0 "$PPID" 2>/dev/null; do
+    read -r -t 0.2 -u "$idle"
+    if running_server; then
+        known=$server
+    elif [ -n "$known" ] && [ "$server" = "$known" ] && [ -e "$PGDATA/postmaster.pid" ]; then
+        echo "the server $known was killed: Patroni is asked to start it" >&2
+        known=''
+        end_orphans
+        if [ "$SECONDS" -lt "$next" ]; then continue; fi
+        next=$((SECONDS + ${WAKE_SECONDS:-10}))
+        # Patroni removes a key that does not exist from its configuration: nothing is written.
+        PATRONI_METHOD=PATCH PATRONI_SECONDS=5 \
+            bash "$here/patroni.sh" "$PATRONI_RESTAPI_CONNECT_ADDRESS" config '{"wake": null}' >/dev/null
+    else
+        known=''
+    fi
+done

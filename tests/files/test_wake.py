@@ -1,0 +1,115 @@
+"""A killed server is started again at once: `wake.sh` with a real PostgreSQL and a stand-in for Patroni."""
+
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from tests.support import scripts
+from tests.support.busy import is_alive
+from tests.support.local_server import LONG, Server, busy_server, wait_for
+
+
+class Patroni(BaseHTTPRequestHandler):
+    """Record the requests."""
+
+    asked: list[tuple[str, str]]
+
+    def do_PATCH(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        self.asked.append((self.path, body))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Log nothing."""
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    Patroni.asked = []
+    listener = HTTPServer(("127.0.0.1", 0), Patroni)
+    threading.Thread(target=listener.serve_forever, daemon=True).start()
+    yield f"127.0.0.1:{listener.server_port}"
+    listener.shutdown()
+    listener.server_close()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with busy_server() as made:
+        yield made
+
+
+Watch = Callable[..., subprocess.Popen[bytes]]
+
+
+@pytest.fixture
+def watch(server: Server, address: str) -> Watch:
+    """Start wake.sh below a process that stands for the container's first."""
+
+    def start(seconds: int = 10) -> subprocess.Popen[bytes]:
+        settings = f"PATRONI_SCHEME=http PATRONI_RESTAPI_CONNECT_ADDRESS={address} WAKE_SECONDS={seconds}"
+        first = server.begin("bash", "-c", f"{settings} bash {scripts.folder()}/wake.sh & exec sleep 1000")
+        time.sleep(1)
+        return first
+
+    return start
+
+
+def children(first: subprocess.Popen[bytes]) -> list[int]:
+    return [int(pid) for pid in Path(f"/proc/{first.pid}/task/{first.pid}/children").read_text().split()]
+
+
+def end(first: subprocess.Popen[bytes]) -> None:
+    scripts_of_it = children(first)
+    first.kill()
+    first.wait(LONG)
+    wait_for("wake.sh has ended", lambda: not any(map(is_alive, scripts_of_it)))
+
+
+def test_a_killed_server_is_reported_within_a_second_after_its_processes_have_ended(
+    server: Server, watch: Watch
+) -> None:
+    first = watch()
+    backend = server.spin()
+    server.crash()
+    killed = time.monotonic()
+    wait_for("a request", lambda: Patroni.asked)
+    assert time.monotonic() - killed < 2
+    assert Patroni.asked == [("/config", '{"wake": null}')]
+    assert not is_alive(backend)
+    time.sleep(1)
+    assert len(Patroni.asked) == 1, "one death, one request"
+    end(first)
+
+
+@pytest.mark.parametrize("mode", ["fast", "immediate"])
+def test_a_server_that_is_stopped_is_left_to_patroni(server: Server, watch: Watch, mode: str) -> None:
+    first = watch()
+    server.run("pg_ctl", "-w", "-m", mode, "-D", str(server.data), "stop")
+    time.sleep(1)
+    assert Patroni.asked == []
+    server.start()
+    time.sleep(1)
+    assert Patroni.asked == []
+    end(first)
+
+
+@pytest.mark.parametrize(("pause", "requests"), [(1000, 1), (0, 2)])
+def test_a_server_that_dies_at_each_start_is_not_started_without_a_pause(
+    server: Server, watch: Watch, pause: int, requests: int
+) -> None:
+    first = watch(pause)
+    server.crash()
+    wait_for("a request", lambda: Patroni.asked)
+    server.start()
+    time.sleep(1)
+    server.crash()
+    time.sleep(2)
+    assert len(Patroni.asked) == requests
+    end(first)
