@@ -186,6 +186,19 @@ def test_a_backup_on_another_timeline_is_a_gap(repository: Repository, tmp_path:
     assert archiver.archived("000000030000000100000001")["gaps"] == [gap]
 
 
+def test_segments_of_an_earlier_timeline_do_not_show_a_gap(repository: Repository, tmp_path: Path) -> None:
+    """A new primary pushes again what it has of them; the newest backup is on the timeline after that."""
+    archiver = Archiver(tmp_path)
+    stop = "000000030000000100000001"
+    newer = {"archive": {"start": stop, "stop": stop}, "lsn": {"start": "1/1000128", "stop": "1/1000200"}}
+    repository.say(stanza(FULL | newer))
+    (tmp_path / "pg_wal").mkdir()
+    for name in ("00000002.history", "00000003.history"):
+        (tmp_path / "pg_wal" / name).write_text(HISTORY)
+    assert "gaps" not in push_all(archiver, *WANTED[-2:])
+    assert "gaps" not in push_all(archiver, "000000030000000100000002")
+
+
 def push_all(archiver: Archiver, *names: str) -> dict[str, Any]:
     for name in names:
         archiver.push_as_is(f"pg_wal/{name}")

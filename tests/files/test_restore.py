@@ -1,5 +1,6 @@
 """restore.sh on a real PostgreSQL and a real pgBackRest: killed at any moment, refused, undone."""
 
+import contextlib
 import json
 import os
 import pwd
@@ -147,18 +148,30 @@ archive_command='pgbackrest --stanza=db archive-push %p'
     shutil.rmtree(place.root, ignore_errors=True)
 
 
-def remove(folder: Path) -> None:
-    """Remove a folder in which a server of the last test may still be shutting down."""
+def end_processes(place: Place) -> None:
+    """Kill what an earlier test left: pgBackRest goes on after restore.sh, and would write into the next restore."""
     until = time.monotonic() + 20
-    while folder.exists():
-        shutil.rmtree(folder, ignore_errors=time.monotonic() < until)
+    while left := [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if works_in(place.root, pid)]:
+        assert time.monotonic() < until, f"these processes do not end: {left}"
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.01)
+
+
+def works_in(folder: Path, pid: int) -> bool:
+    try:
+        return os.readlink(f"/proc/{pid}/cwd").startswith(str(folder))
+    except OSError:
+        return False
 
 
 @pytest.fixture
 def place(template: Place) -> Place:
     """The same folder in its original state."""
+    end_processes(template)
     for name in ("volume", "repo"):
-        remove(template.root / name)
+        shutil.rmtree(template.root / name)
         subprocess.run(["cp", "-a", template.root / f"kept-{name}", template.root / name], check=True)
     for name in ("work", "spool/archive", "restore.log", "message"):
         path = template.root / name

@@ -64,14 +64,18 @@ follow() {
     echo "$last" >"$state/last"
 }
 
-# look SEGMENT: write the segments before this segment's timeline that the repositories lack to `gaps`, and backups that
+# look PATH: write the segments before this segment's timeline that the repositories lack to `gaps`, and backups that
 # are not in its history. Once for each timeline: members push in order, so a segment that is missing now will not
 # arrive, and `follow` finds later ones. A repository that does not answer is in `unknown`, and is queried again in the
-# next round.
+# next round. A new primary first pushes what the former could not (pre-promote.sh): a segment of an earlier timeline,
+# of which newer backups may know nothing, is no reason to look.
 look() {
-    local timeline repo said gaps='' unknown=''
-    [[ $1 =~ ^[0-9A-F]{24}$ ]] || return
-    timeline=$((16#${1:0:8}))
+    local timeline repo said name=${1##*/} history gaps='' unknown=''
+    [[ $name =~ ^[0-9A-F]{24}$ ]] || return
+    for history in "${1%/*}"/????????.history; do
+        if [ -e "$history" ] && [[ ${history##*/} > ${name:0:8}.history ]]; then return; fi
+    done
+    timeline=$((16#${name:0:8}))
     if ((timeline == 1)) || [ "$(cat "$state/timeline" 2>/dev/null)" = "$timeline" ]; then return; fi
     for repo in $repos; do
         said=$(SEGMENT_BYTES=$bytes bash "$here/archive-gap.sh" "$repo" "$timeline")
@@ -118,7 +122,7 @@ round() {
     done
     TZ=UTC printf -v now '%(%Y-%m-%dT%H:%M:%SZ)T' -1
     follow "${paths[@]}"
-    look "${paths[-1]##*/}"
+    look "${paths[-1]}"
     gaps=$(missing) unknown=$(cat "$state/unknown" 2>/dev/null)
     # If this fails, the report of the next segment has the same information.
     found="\"wal\":\"${paths[-1]##*/}\",\"commit\":\"$last\",\"pushed\":\"$now\""
