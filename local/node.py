@@ -99,6 +99,7 @@ class Node:
             "resolvConf": str(RUN / "resolv.conf"),
             "podLogsDir": str(self.folder / "pod-logs"),  # per node: a kubelet deletes logs it does not know
             "nodeStatusUpdateFrequency": "3s",
+            "nodeStatusReportFrequency": "60s",  # of a status without a change
             "serializeImagePulls": False,
             "maxPods": 200,
         }

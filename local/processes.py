@@ -16,6 +16,8 @@ from local.console import LocalError
 from local.shell import Command, wait_for
 
 _GONE_TIMEOUT = 15.0
+# Kubernetes is written in Go: with more memory, collecting garbage takes less CPU.
+_VARIABLES = {"GOGC": "400"}
 _START_TIME_FIELD = 19  # of /proc/PID/stat, counted after the closing parenthesis of the command
 
 
@@ -39,7 +41,7 @@ class Processes:
             pid = os.posix_spawnp(
                 arguments[0],
                 arguments,
-                os.environ,
+                _VARIABLES | os.environ,
                 file_actions=[
                     (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                     (os.POSIX_SPAWN_DUP2, log, 1),

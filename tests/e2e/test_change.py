@@ -148,12 +148,13 @@ def test_drift_is_repaired(cluster: Cluster, client: Client, operator: Operator)
     client.refused(uri)
     operator.restart()
     until("rhino is let in again", lambda: client.sql(uri, "SELECT 1") == "1", 60, cluster.explain)
+    schema = "SELECT count(*) FROM pg_namespace WHERE nspname = 'rhino'"
+    until("the schema exists", lambda: cluster.psql(schema, database="zoo") == "1", 60, cluster.explain)
     facts = (
         "SELECT rolcreatedb, has_database_privilege('rhino', 'zoo', 'CREATE')"
         " FROM pg_roles WHERE rolname = 'rhino'"
     )
     assert cluster.psql(facts) == "t|t"
-    assert cluster.psql("SELECT count(*) FROM pg_namespace WHERE nspname = 'rhino'", database="zoo") == "1"
     assert client.sql(cluster.credentials("rhino")["pgbouncer-uri"], "SELECT 1") == "1"
 
 

@@ -32,9 +32,12 @@ def test_a_value_of_the_annotation_asks_once(cluster: Cluster, client: Client, o
     serves(cluster, client, rows)
 
     def shown() -> Any:
-        return cluster.cr()["status"]["pgbackrest"]["restore"]
+        found = cluster.cr()["status"]["pgbackrest"].get("restore", {})
+        return (found.get("id"), found.get("finished"), found.get("succeeded")) == ("the 1st", True, 1)
 
-    until("the status shows it", lambda: shown() == {"id": "the 1st", "finished": True}, 30, cluster.explain)
+    until("the status shows it", shown, 30, cluster.explain)
+    times = cluster.cr()["status"]["pgbackrest"]["restore"]
+    assert times["startTime"] < times["completionTime"]
 
     # Neither a deletion nor a new operator repeats the restore.
     add(cluster, client, 7)

@@ -111,7 +111,8 @@ class Place:
 @pytest.fixture(scope="module")
 def template() -> Iterator[Place]:
     """A database with 10 rows in its backup, 20 in its archive and 25 on its disk."""
-    place = Place(Path(tempfile.mkdtemp(prefix="restore-")))
+    # In memory: each test copies thousands of files.
+    place = Place(Path(tempfile.mkdtemp(prefix="restore-", dir="/dev/shm")))
     for folder in ("volume", "repo", "spool", "logs"):
         (place.root / folder).mkdir()
     (place.root / "pgbackrest.conf").write_text(
@@ -149,9 +150,11 @@ archive_command='pgbackrest --stanza=db archive-push %p'
 
 
 def end_processes(place: Place) -> None:
-    """Kill what an earlier test left: pgBackRest goes on after restore.sh, and would write into the next restore."""
+    """Kill what an earlier test left: pgBackRest outlives restore.sh, and would write into the next one."""
     until = time.monotonic() + 20
-    while left := [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if works_in(place.root, pid)]:
+    while left := [
+        int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit() and works_in(place.root, p)
+    ]:
         assert time.monotonic() < until, f"these processes do not end: {left}"
         for pid in left:
             with contextlib.suppress(ProcessLookupError):
@@ -159,9 +162,9 @@ def end_processes(place: Place) -> None:
         time.sleep(0.01)
 
 
-def works_in(folder: Path, pid: int) -> bool:
+def works_in(folder: Path, process: Path) -> bool:
     try:
-        return os.readlink(f"/proc/{pid}/cwd").startswith(str(folder))
+        return str((process / "cwd").readlink()).startswith(str(folder))
     except OSError:
         return False
 

@@ -7,13 +7,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tests.support import rest
+from tests.support import containers, rest
 
 Manifest = dict[str, Any]
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
@@ -22,7 +23,11 @@ PATIENCE = 60.0
 
 
 class KubectlError(Exception):
-    """kubectl failed; the message is its output."""
+    """kubectl failed, or a request in its place; the message is its output."""
+
+
+class NotFoundError(KubectlError):
+    """The object does not exist."""
 
 
 class NeverHappened(AssertionError):  # noqa: N818 - the name states the fact
@@ -60,9 +65,13 @@ class Kubectl:
 
     def run(self, *arguments: str, stdin: str | None = None, seconds: float = 60) -> str:
         """Run kubectl; KubectlError when it fails or hangs."""
+        return self._output(self.command(*arguments), stdin, seconds, f"kubectl {' '.join(arguments)[:200]}")
+
+    def _output(self, command: list[str], stdin: str | None, seconds: float, what: str = "") -> str:
+        what = what or " ".join(command)[-200:]
         try:
             done = subprocess.run(
-                self.command(*arguments),
+                command,
                 input=stdin,
                 stdin=subprocess.DEVNULL if stdin is None else None,
                 capture_output=True,
@@ -71,32 +80,33 @@ class Kubectl:
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            raise KubectlError(
-                f"kubectl {' '.join(arguments)[:200]}: still running after {seconds} s"
-            ) from None
+            raise KubectlError(f"{what}: still running after {seconds} s") from None
         if done.returncode:
-            raise KubectlError(
-                f"kubectl {' '.join(arguments)[:200]}: {done.stderr.strip()} {done.stdout.strip()}"
-            )
+            raise KubectlError(f"{what}: {done.stderr.strip()} {done.stdout.strip()}")
         return done.stdout
+
+    def _ask(self, verb: str, location: str, *arguments: Any, **query: str) -> Manifest:
+        try:
+            found: Manifest = getattr(rest.client(self.config), verb)(location, *arguments, **query)
+        except rest.Refused as error:
+            kind = NotFoundError if error.status == HTTPStatus.NOT_FOUND else KubectlError
+            raise kind(str(error)) from error
+        return found
 
     def apply(self, *manifests: Manifest) -> None:
         """Apply objects with strict validation: the API server rejects unknown fields."""
-        items = {"apiVersion": "v1", "kind": "List", "items": list(manifests)}
-        self.run(
-            "apply",
-            "--server-side",
-            "--force-conflicts",
-            "--validate=strict",
-            "--filename=-",
-            stdin=json.dumps(items),
-        )
+        for manifest in manifests:
+            if (location := rest.path(manifest["kind"].lower(), self.namespace)) is None:
+                how = ("--server-side", "--force-conflicts", "--validate=strict", "--filename=-")
+                self.run("apply", *how, stdin=json.dumps(manifest))
+            else:
+                self._ask("apply", f"{location}/{manifest['metadata']['name']}", manifest)
 
     def get(self, kind: str, name: str) -> Manifest:
         """Read one object."""
         found = self.find(kind, name)
         if found is None:
-            raise KubectlError(f"Error from server (NotFound): {kind} {name!r} not found")
+            raise NotFoundError(f"Error from server (NotFound): {kind} {name!r} not found")
         return found
 
     def find(self, kind: str, name: str) -> Manifest | None:
@@ -105,11 +115,9 @@ class Kubectl:
             found = self.run("get", kind, name, "--output=json", "--ignore-not-found")
             return json.loads(found) if found.strip() else None
         try:
-            return rest.reader(self.config).get(f"{location}/{name}")
-        except rest.Refused as error:
-            if error.status == HTTPStatus.NOT_FOUND:
-                return None
-            raise KubectlError(str(error)) from error
+            return self._ask("get", f"{location}/{name}")
+        except NotFoundError:
+            return None
 
     def items(self, kinds: str, selector: str = "") -> list[Manifest]:
         """Read the objects of one or several kinds ("pods,services")."""
@@ -117,10 +125,7 @@ class Kubectl:
         if None in locations:
             arguments = [f"--selector={selector}"] if selector else []
             return json.loads(self.run("get", kinds, "--output=json", *arguments))["items"]
-        try:
-            lists = [rest.reader(self.config).get(str(one), selector=selector) for one in locations]
-        except rest.Refused as error:
-            raise KubectlError(str(error)) from error
+        lists = [self._ask("get", str(location), selector=selector) for location in locations]
         return [item for found in lists for item in rest.objects(found)]
 
     def names(self, kinds: str, selector: str = "") -> list[str]:
@@ -129,16 +134,28 @@ class Kubectl:
 
     def patch(self, kind: str, name: str, patch: Manifest, *arguments: str) -> None:
         """Merge a patch into an object."""
-        self.run("patch", kind, name, "--type=merge", f"--patch={json.dumps(patch)}", *arguments)
+        location = rest.path(kind, self.namespace)
+        if location is None or arguments:
+            self.run("patch", kind, name, "--type=merge", f"--patch={json.dumps(patch)}", *arguments)
+        else:
+            self._ask("merge", f"{location}/{name}", patch)
 
     def delete(self, kind: str, name: str, *arguments: str) -> None:
         """Delete an object without waiting until it is gone."""
-        self.run("delete", kind, name, "--wait=false", "--ignore-not-found", *arguments)
+        location = rest.path(kind, self.namespace)
+        if location is None or arguments:
+            self.run("delete", kind, name, "--wait=false", "--ignore-not-found", *arguments)
+            return
+        with suppress(NotFoundError):
+            self._ask("delete", f"{location}/{name}")
 
     def exec(
         self, pod: str, *command: str, container: str = "", stdin: str | None = None, seconds: float = 60
     ) -> str:
-        """Run a command in a container."""
+        """Run a command in a container; `kubectl exec` only where it is not on this machine."""
+        with suppress(containers.NotHere):
+            entered = containers.enter(self.get("pod", pod), container)
+            return self._output([*entered, *command], stdin, seconds)
         where = ["exec", pod, *([f"--container={container}"] if container else [])]
         where += ["--stdin"] if stdin is not None else []
         return self.run(*where, "--", *command, stdin=stdin, seconds=seconds)
@@ -160,7 +177,7 @@ def until(
 ) -> Any:
     """Wait until `check` returns a true value and return it; raise NeverHappened with `explain()` otherwise.
 
-    KubectlError and AssertionError count as "not yet"; the message of NeverHappened has the last error.
+    KubectlError, AssertionError and KeyError count as "not yet"; the message has the last of them.
     """
     seconds = max(seconds, PATIENCE)
     deadline = time.monotonic() + seconds
@@ -170,8 +187,8 @@ def until(
             if found := check():
                 return found
             last = ""
-        except (KubectlError, AssertionError) as error:
-            last = f"\nlast error: {error}"
+        except (KubectlError, AssertionError, KeyError) as error:
+            last = f"\nlast error: {error!r}"
         if time.monotonic() > deadline:
             raise NeverHappened(f"not within {seconds:.0f} s: {what}{last}\n{explain()}")
         time.sleep(pause)

@@ -14,7 +14,7 @@ import psycopg2
 import psycopg2.extensions
 
 PATIENCE = float(sys.argv[3]) if len(sys.argv) > 3 else 3.0
-PAUSE = 0.01
+PAUSE = 0.03
 
 
 def wait(connection: "psycopg2.extensions.connection", deadline: float) -> None:
