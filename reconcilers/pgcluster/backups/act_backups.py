@@ -232,9 +232,9 @@ async def _tell_restorable(ctx: Context, view: View, known: BackupInventory) -> 
     metrics.show_restorable(
         view.namespace, view.name, commit=found.commit.timestamp(), pushed=found.pushed.timestamp()
     )
-    begun = newest.metadata.creation_timestamp if newest else None
-    if newest is None or begun is None or found.commit <= begun:
-        return
+    ended = newest.status.completed if newest else None
+    if newest is None or ended is None or found.commit <= ended:
+        return  # a backup can be restored to no time before its own end
     text = found.commit.strftime("%Y-%m-%d %H:%M:%S.%f%z")
     if newest.status.latest_restorable_time == text:
         return

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -125,7 +125,7 @@ def test_the_stanza_of_an_incomplete_cluster_has_a_wake_up() -> None:
         assert (decide_readiness.patience(one) is not None) == waits
 
 
-async def restorable(report: Manifest) -> list[str]:
+async def restorable(report: Manifest, ended: datetime | None = None) -> list[str]:
     """The latest restorable times that are written after this report of the primary."""
     says = {"wal": "1E", "commit": "2026-01-02T03:04:00Z", "pushed": "2026-01-02T03:04:05Z", **report}
     seen, written = serving(status(), repos=(REPO,), archived=json.dumps(says)), []
@@ -135,6 +135,7 @@ async def restorable(report: Manifest) -> list[str]:
 
     ctx: Any = SimpleNamespace(client=SimpleNamespace(merge_patch=merge_patch), store=filled_store([]))
     old = backup("old", backupName="20260101-000000F", at=NOW - timedelta(hours=3))
+    old["status"]["completed"] = (ended or NOW - timedelta(hours=3)).isoformat()
     await act_backups.act(ctx, seen, inventory.book(seen, [old]), stanza_hash=None, ready=True)
     return written
 
@@ -145,6 +146,15 @@ async def test_the_latest_restorable_time_stands_still_while_it_may_not_be_resto
     assert await restorable({"unknown": [1]}) == []
     for gap in (GAP, GAP | {"wal": ""}, GAP | {"after": "20260102-020000"}):
         assert await restorable({"gaps": [gap]}) == []
+
+
+async def test_a_backup_cannot_be_restored_to_a_time_before_its_end() -> None:
+    begun = NOW - timedelta(hours=3)  # when the backup of `restorable` was created; it ended then, too
+    assert await restorable({"commit": (begun + timedelta(seconds=1)).isoformat()}) != []
+    assert await restorable({"commit": begun.isoformat()}) == []
+    ended = begun + timedelta(hours=1)
+    assert await restorable({"commit": ended.isoformat()}, ended=ended) == []
+    assert await restorable({"commit": (ended + timedelta(seconds=1)).isoformat()}, ended=ended) != []
 
 
 def failed(number: int, minutes: float, state: str = "Failed") -> Manifest:
