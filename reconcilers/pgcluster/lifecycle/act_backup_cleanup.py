@@ -9,7 +9,7 @@ import structlog
 
 from pgoperator import labels, naming
 from pgoperator.api.cluster import PGCluster
-from pgoperator.api.states import FINISHED
+from pgoperator.api.states import FINISHED, SUCCEEDED
 from pgoperator.context import Context
 from pgoperator.kube import kinds
 from pgoperator.kube.errors import AlreadyExists, Forbidden, NotFound
@@ -35,13 +35,16 @@ async def delete_backups(ctx: Context, cluster: PGCluster) -> Wait | None:
     """
     repos = cluster.spec.backups.repos
     manifest = ctx.store.get(kinds.PG_CLUSTER, cluster.namespace, cluster.name)
-    if repos and manifest is not None:
+    if manifest is not None and not repos and any(map(_has_data, _backups(ctx, cluster))):
+        _report_kept(ctx, manifest, "spec.backups names no repository, or is disabled")
+        return None
+    if manifest is not None and repos:
         job = await _job(ctx, cluster, manifest)
         status = jobs.read(job, _pods(ctx, job), naming.PGBACKREST_CONTAINER) if job is not None else None
         if status is not None and not status.ended:
             return Wait("waiting for the backups to be removed from the repositories", 30)
         if status is None or status.failed:
-            _report_kept(ctx, manifest, status)
+            _report_kept(ctx, manifest, status.cause if status is not None else "")
             return None
     for backup in _backups(ctx, cluster):
         # Marks the backup as already removed, so that its own finalizer removes nothing.
@@ -111,11 +114,14 @@ def _pods(ctx: Context, job: Manifest) -> list[Manifest]:
     return ctx.store.select(kinds.POD, job["metadata"]["namespace"], {labels.JOB: name_of(job)})
 
 
-def _report_kept(ctx: Context, manifest: Manifest, status: jobs.JobStatus | None) -> None:
-    """Log and emit an event that backups stay in their repositories, with pgBackRest's error if known."""
-    cause = (
-        status.cause if status is not None else ""
-    ) or "the Job that removes backups did not finish in time"
+def _has_data(backup: Manifest) -> bool:
+    succeeded = (backup.get("status") or {}).get("state") == SUCCEEDED
+    return succeeded and labels.BACKUP_EXPIRED not in annotations_of(backup)
+
+
+def _report_kept(ctx: Context, manifest: Manifest, cause: str) -> None:
+    """Log and emit an event that backups stay in their repositories; `cause` may be pgBackRest's error."""
+    cause = cause or "the Job that removes backups did not finish in time"
     log.warning("could not remove backups", cause=cause, annotations=sorted(annotations_of(manifest)))
     ctx.events.event(
         manifest, type="Warning", reason="BackupsKept", message=f"backups stay in their repositories: {cause}"
