@@ -15,7 +15,7 @@ from tests.unit.pgcluster.test_archive import backup
 
 
 async def deleted(*backups: Manifest) -> tuple[list[str], list[str]]:
-    """The objects that are deleted with a cluster whose backups are disabled, and the reasons of its events."""
+    """The objects that go with a cluster whose backups are disabled, and the reasons of its events."""
     manifest = cluster_manifest(backups={"enabled": False})
     kind = {"apiVersion": kinds.PG_BACKUP.api_version, "kind": kinds.PG_BACKUP.kind}
     names: list[str] = []
