@@ -54,7 +54,8 @@ def watch(server: Server, address: str) -> Watch:
 
     def start(seconds: int = 10) -> subprocess.Popen[bytes]:
         settings = f"PATRONI_SCHEME=http PATRONI_RESTAPI_CONNECT_ADDRESS={address} WAKE_SECONDS={seconds}"
-        first = server.begin("bash", "-c", f"{settings} bash {scripts.folder()}/wake.sh & exec sleep 1000")
+        script = f"{settings} exec bash {scripts.folder()}/wake.sh"
+        first = server.begin("bash", "-c", f"exec {{held}}> >({script}); exec sleep 1000")
         time.sleep(1)
         return first
 

@@ -98,13 +98,13 @@ rm -f "$PGHOST.watchdog"
 mkfifo -m 0600 "$PGHOST.watchdog" || die "could not create the named pipe $PGHOST.watchdog"
 exec {watchdog}<>"$PGHOST.watchdog"
 bash "$here/watchdog.sh" <"$PGHOST.watchdog" {watchdog}>&- &
-bash "$here/wake.sh" </dev/null {watchdog}>&- &
 
 # shellcheck source=reconcilers/files/common/account.sh
 if [ -r "$here/account.sh" ]; then . "$here/account.sh"; fi
-# Like the pipe of the watchdog, this one ends with Patroni's supervisor.
+# Like the pipe of the watchdog, these end with Patroni's supervisor.
+exec {woken}> >(exec {watchdog}>&-; exec bash "$here/wake.sh")
 if [ -r "$here/write-check.sh" ]; then
     # shellcheck disable=SC2034  # held open
-    exec {checked}> >(exec {watchdog}>&-; exec bash "$here/write-check.sh")
+    exec {checked}> >(exec {watchdog}>&- {woken}>&-; exec bash "$here/write-check.sh")
 fi
 exec bash "$here/supervise.sh" /pgconf/tls /etc/patroni /etc/postgres -- patroni /etc/patroni

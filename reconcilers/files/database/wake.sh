@@ -6,6 +6,7 @@
 # its postmaster.pid: that may be Patroni's own doing, and is left to it.
 #
 # One request in $WAKE_SECONDS (10) at most, so that a server which dies at each start is not started without a pause.
+# Standard input is a pipe that `database.sh` keeps open: at its end, this script ends.
 # Environment: PGDATA, PATRONI_RESTAPI_CONNECT_ADDRESS.
 set -u
 here=${0%/*} server='' known='' next=0
@@ -13,10 +14,9 @@ here=${0%/*} server='' known='' next=0
 # shellcheck source=reconcilers/files/database/orphans.sh
 . "$here/orphans.sh"
 
-exec {idle}<> <(:)
 # Nothing here starts a program while the server runs: a look costs about 50 microseconds.
-while kill -0 "$PPID" 2>/dev/null; do
-    read -r -t 0.2 -u "$idle"
+while :; do
+    read -r -t 0.2 || (($? > 128)) || exit 0
     if running_server; then
         known=$server
     elif [ -n "$known" ] && [ "$server" = "$known" ] && [ -e "$PGDATA/postmaster.pid" ]; then
@@ -27,7 +27,7 @@ while kill -0 "$PPID" 2>/dev/null; do
         next=$((SECONDS + ${WAKE_SECONDS:-10}))
         # Patroni removes a key that does not exist from its configuration: nothing is written.
         PATRONI_METHOD=PATCH PATRONI_SECONDS=5 \
-            bash "$here/patroni.sh" "$PATRONI_RESTAPI_CONNECT_ADDRESS" config '{"wake": null}' >/dev/null
+            bash "$here/patroni.sh" "$PATRONI_RESTAPI_CONNECT_ADDRESS" config '{"wake": null}' </dev/null >/dev/null
     else
         known=''
     fi
