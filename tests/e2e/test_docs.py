@@ -11,7 +11,7 @@ import pytest
 
 from tests.support import documents, reader
 from tests.support.clusters import KIND
-from tests.support.kubectl import Kubectl
+from tests.support.kubectl import Kubectl, until
 from tests.support.operators import Operator
 
 QUICKSTART = "docs/quickstart.md"
@@ -57,8 +57,16 @@ def test_quickstart(quickstart: str, kubectl: Kubectl) -> None:
     assert kubectl.get(KIND, "cluster1")["status"]["state"] == "ready"
 
 
+def is_settled(kubectl: Kubectl) -> bool:
+    """Whether nothing of the page before is still going on, as a reader would wait for."""
+    found = kubectl.find(KIND, "cluster1")
+    leaving = [pod for pod in kubectl.items("pods") if "deletionTimestamp" in pod["metadata"]]
+    return found is None or (found["status"]["state"] in {"ready", "paused"} and not leaving)
+
+
 @pytest.mark.parametrize("page", HOW_TOS)
-def test_page(page: str, quickstart: str, config: Path) -> None:
+def test_page(page: str, quickstart: str, config: Path, kubectl: Kubectl) -> None:
+    until("the page before is done", lambda: is_settled(kubectl), 180)
     assert reader.run(page, config)
 
 

@@ -5,7 +5,8 @@ import http.client
 import json
 import threading
 from collections.abc import Mapping
-from functools import cache
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -92,6 +93,8 @@ class Client:
             try:
                 status, answer = self._request(verb, target, body, headers)
             except (OSError, http.client.HTTPException) as error:
+                if self._own.connection is not None:
+                    self._own.connection.close()
                 self._own.connection = None
                 # The server may have closed a connection that was idle.
                 if is_new or is_last:
@@ -126,9 +129,13 @@ def _message(answer: bytes) -> str:
         return answer.decode(errors="replace")[:2000]
 
 
-@cache
 def client(config: str) -> Client:
-    """The client of a kubeconfig, one for each process."""
+    """The client of a kubeconfig; the present one is used as long as the file does not change."""
+    return _client(config, Path(config).stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _client(config: str, _written: int) -> Client:
     return Client(config)
 
 
