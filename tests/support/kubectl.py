@@ -173,7 +173,7 @@ def until(
     check: Callable[[], Any],
     seconds: float,
     explain: Callable[[], str] = lambda: "",
-    pause: float = 0.25,
+    pause: float = 0.5,
 ) -> Any:
     """Wait until `check` returns a true value and return it; raise NeverHappened with `explain()` otherwise.
 

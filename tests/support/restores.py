@@ -97,7 +97,7 @@ class Restore:
             lambda: (s := self.status()).get("phase") in phases or s.get("state") in ENDED,
             seconds,
             self.cluster.explain,
-            pause=0.1,
+            pause=0.2,
         )
 
     def wait(self, state: str, seconds: float = 180) -> Manifest:
