@@ -3,8 +3,8 @@
 import asyncio
 import http.client
 import json
-import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -53,11 +53,11 @@ async def _access(config: str) -> tuple[Access, str]:
 
 
 class Client:
-    """Requests with a kubeconfig's credentials, over one connection of each thread."""
+    """Requests with a kubeconfig's credentials, from any thread, over connections that stay open."""
 
     def __init__(self, config: str) -> None:
         self._access, self._token = asyncio.run(_access(config))
-        self._own = threading.local()
+        self._idle: list[http.client.HTTPSConnection] = []
 
     def get(self, location: str, *, selector: str = "") -> Manifest:
         """Read an object or a list. Raises Refused."""
@@ -88,38 +88,39 @@ class Client:
         target = location + (f"?{urlencode(query)}" if query else "")
         headers = {"Authorization": self._token} if self._token else {}
         headers |= {"Content-Type": form} if form else {}
-        for is_last in (False, True):
-            is_new = getattr(self._own, "connection", None) is None
-            try:
-                status, answer = self._request(verb, target, body, headers)
-            except (OSError, http.client.HTTPException) as error:
-                if self._own.connection is not None:
-                    self._own.connection.close()
-                self._own.connection = None
-                # The server may have closed a connection that was idle.
-                if is_new or is_last:
-                    raise Refused(0, f"{verb} {location}: {error!r}") from error
-                continue
-            if not http.client.OK <= status < http.client.MULTIPLE_CHOICES:
-                raise Refused(status, f"{verb} {location}: {status}: {_message(answer)}")
-            found: Manifest = json.loads(answer)
-            return found
-        raise AssertionError
+        # There may be no idle connection, or the server may have closed it.
+        with suppress(IndexError, OSError, http.client.HTTPException):
+            return self._exchange(self._idle.pop(), verb, target, body, headers)
+        server = urlsplit(self._access.server)
+        assert server.hostname is not None
+        connection = http.client.HTTPSConnection(
+            server.hostname, server.port, timeout=60, context=self._access.tls
+        )
+        try:
+            return self._exchange(connection, verb, target, body, headers)
+        except (OSError, http.client.HTTPException) as error:
+            raise Refused(0, f"{verb} {location}: {error!r}") from error
 
-    def _request(
-        self, verb: str, target: str, body: str | None, headers: Mapping[str, str]
-    ) -> tuple[int, bytes]:
-        connection = getattr(self._own, "connection", None)
-        if connection is None:
-            server = urlsplit(self._access.server)
-            assert server.hostname is not None
-            connection = http.client.HTTPSConnection(
-                server.hostname, server.port, timeout=60, context=self._access.tls
-            )
-            self._own.connection = connection
-        connection.request(verb, target, body, dict(headers))
-        answer = connection.getresponse()
-        return answer.status, answer.read()
+    def _exchange(
+        self,
+        connection: http.client.HTTPSConnection,
+        verb: str,
+        target: str,
+        body: str | None,
+        headers: Mapping[str, str],
+    ) -> Manifest:
+        try:
+            connection.request(verb, target, body, dict(headers))
+            response = connection.getresponse()
+            answer = response.read()
+        except BaseException:
+            connection.close()
+            raise
+        self._idle.append(connection)
+        if not http.client.OK <= response.status < http.client.MULTIPLE_CHOICES:
+            raise Refused(response.status, f"{verb} {target}: {response.status}: {_message(answer)}")
+        found: Manifest = json.loads(answer)
+        return found
 
 
 def _message(answer: bytes) -> str:
