@@ -88,11 +88,18 @@ test-e2e: venv ## Tests on the local Kubernetes of three nodes: clusters, backup
 	@unset KUBECONFIG; $(LOCAL) up --nodes 3
 	@$(MAKE) --keep-going e2e-together e2e-alone
 
-.PHONY: e2e-together e2e-alone
+.PHONY: e2e-together e2e-alone test-long
 e2e-together: ## The part of test-e2e that runs three modules at a time, on the cluster that runs
 	@echo "== end-to-end tests, three modules at a time"
-	@$(ON_LOCAL_CLUSTER) $(BIN)/pytest tests/e2e tests/files/test_restore.py -m "not alone" \
+	@$(ON_LOCAL_CLUSTER) $(BIN)/pytest tests/e2e tests/files/test_restore.py -m "not alone and not long" \
 		-n 3 --dist=loadfile --no-loadscope-reorder -v -rfEP $(PYTEST_ARGS) $(OR_NOTHING)
+
+test-long: venv ## Variants that test-e2e leaves out, on the local Kubernetes (30 min)
+	@$(LOCAL) test-tools
+	@unset KUBECONFIG; $(LOCAL) bins versitygw helm
+	@unset KUBECONFIG; $(LOCAL) up --nodes 3
+	@$(ON_LOCAL_CLUSTER) $(BIN)/pytest tests/e2e tests/files/test_restore.py -m long \
+		-n 3 --dist=loadfile --no-loadscope-reorder -v -rfEP $(PYTEST_ARGS)
 
 e2e-alone: ## The part of test-e2e beside which nothing runs
 	@echo "== end-to-end tests beside which nothing runs"

@@ -110,7 +110,11 @@ def test_the_health_of_repositories(cluster: Cluster) -> None:
 
 @pytest.mark.parametrize(
     ("mode", "words"),
-    [("403", ("403 (Forbidden)",)), ("500", ("[500] Internal Server Error",)), ("silent", ("[",))],
+    [
+        ("403", ("403 (Forbidden)",)),
+        pytest.param("500", ("[500] Internal Server Error",), marks=pytest.mark.long),
+        ("silent", ("[",)),
+    ],
 )
 def test_s3_that_does_not_take_wal(
     cluster: Cluster, store: s3_faults.Proxy, mode: s3_faults.Mode, words: tuple[str, ...]

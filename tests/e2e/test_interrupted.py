@@ -15,7 +15,7 @@ from tests.support.operators import Operator
 
 # Objects of these kinds must be equal however often the operator died, except random and volatile fields.
 KINDS = "statefulsets,deployments,services,configmaps,poddisruptionbudgets,serviceaccounts,roles,rolebindings"
-MOMENTS = (0.2, 1.5, 4.0)
+MOMENTS = (pytest.param(0.2, marks=pytest.mark.long), 1.5, pytest.param(4.0, marks=pytest.mark.long))
 
 
 def template() -> Manifest:

@@ -193,7 +193,7 @@ def test_wal_that_nobody_has_any_more_is_told_and_a_backup_taken(cluster: Cluste
     restored(cluster, "behind-the-gap", "repo1", noted, count)
 
 
-@pytest.mark.parametrize("where", ["S3", "repository host"])
+@pytest.mark.parametrize("where", [pytest.param("S3", marks=pytest.mark.long), "repository host"])
 def test_a_primary_that_dies_while_a_repository_is_silent(
     cluster: Cluster, store: s3_faults.Proxy, where: str
 ) -> None:

@@ -20,7 +20,7 @@ ROWS = 100_000
 
 @pytest.fixture(scope="module")
 def cluster(new_cluster: Callable[..., Cluster], client: Client) -> Cluster:
-    return cluster_with_rows(new_cluster, client, "again")
+    return cluster_with_rows(new_cluster, client, "again", instances=2)
 
 
 @contextmanager
@@ -103,7 +103,7 @@ def test_a_given_backup(cluster: Cluster, client: Client) -> None:
     serves(cluster, client, rows)
 
 
-@pytest.mark.parametrize("kind", ["lsn", "xid", "name"])
+@pytest.mark.parametrize("kind", ["lsn", pytest.param("xid", marks=pytest.mark.long), "name"])
 def test_a_position_a_transaction_and_a_restore_point(cluster: Cluster, client: Client, kind: str) -> None:
     uri, rows = cluster.credentials()["pgbouncer-uri"], count(cluster, client)
     if kind == "lsn":

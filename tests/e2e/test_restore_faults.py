@@ -13,7 +13,7 @@ from tests.support.restores import RESTORES, Restore, add, cluster_with_rows, co
 
 @pytest.fixture(scope="module")
 def cluster(new_cluster: Callable[..., Cluster], client: Client) -> Cluster:
-    return cluster_with_rows(new_cluster, client, "broken")
+    return cluster_with_rows(new_cluster, client, "broken", instances=2)
 
 
 def break_archive(cluster: Cluster, script: str) -> None:
@@ -60,7 +60,9 @@ def test_a_corrupt_backup_and_a_missing_segment_leave_the_cluster_as_it_was(
     backup(cluster, "sound", "--type=full")
 
 
-@pytest.mark.parametrize("phase", ["Stopping", "Restoring", "Promoting"])
+@pytest.mark.parametrize(
+    "phase", [pytest.param("Stopping", marks=pytest.mark.long), "Restoring", "Promoting"]
+)
 def test_deletion_half_way_brings_the_cluster_back(cluster: Cluster, client: Client, phase: str) -> None:
     add(cluster, client, 3)
     rows = count(cluster, client)

@@ -12,10 +12,19 @@ from tests.support.restores import Restore, add, cluster_with_rows, count, serve
 
 @pytest.fixture(scope="module")
 def cluster(new_cluster: Callable[..., Cluster], client: Client) -> Cluster:
-    return cluster_with_rows(new_cluster, client, "dies")
+    return cluster_with_rows(new_cluster, client, "dies", instances=2)
 
 
-@pytest.mark.parametrize("phase", ["Checking", "Stopping", "Restoring", "Promoting", "Replicas"])
+@pytest.mark.parametrize(
+    "phase",
+    [
+        pytest.param("Checking", marks=pytest.mark.long),
+        pytest.param("Stopping", marks=pytest.mark.long),
+        "Restoring",
+        "Promoting",
+        pytest.param("Replicas", marks=pytest.mark.long),
+    ],
+)
 def test_the_operator_may_die_at_every_step(
     cluster: Cluster, client: Client, operator: Operator, phase: str
 ) -> None:

@@ -47,7 +47,10 @@ def test_left_alone_afterwards(
     until("the primary accepts queries", lambda: count(managed, client) == rows, 60, managed.explain)
 
 
-@pytest.mark.parametrize("options", [(), HOPELESS], ids=["good", "hopeless"])
+@pytest.mark.parametrize(
+    "options",
+    [pytest.param((), id="good"), pytest.param(HOPELESS, id="hopeless", marks=pytest.mark.long)],
+)
 def test_paused_afterwards(managed: Cluster, client: Client, options: tuple[str, ...]) -> None:
     add(managed, client, 3)
     rows = count(managed, client)

@@ -23,7 +23,10 @@ from tests.support.local_postgres import binaries, identity
 
 SCRIPT = scripts.folder() / "restore.sh"
 ID = "0f3c"
-MOMENTS = (0.05, 0.2, 0.4, 0.7, 1.0, 1.4)
+MOMENTS = [
+    pytest.param(moment, marks=[pytest.mark.long] if moment in {0.05, 0.4, 1.0} else [])
+    for moment in (0.05, 0.2, 0.4, 0.7, 1.0, 1.4)
+]
 
 
 @dataclass
