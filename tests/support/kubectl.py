@@ -67,8 +67,7 @@ class Kubectl:
         """Run kubectl; KubectlError when it fails or hangs."""
         return self._output(self.command(*arguments), stdin, seconds, f"kubectl {' '.join(arguments)[:200]}")
 
-    def _output(self, command: list[str], stdin: str | None, seconds: float, what: str = "") -> str:
-        what = what or " ".join(command)[-200:]
+    def _output(self, command: list[str], stdin: str | None, seconds: float, what: str) -> str:
         try:
             done = subprocess.run(
                 command,
@@ -155,7 +154,8 @@ class Kubectl:
         """Run a command in a container; `kubectl exec` only where it is not on this machine."""
         with suppress(containers.NotHere):
             entered = containers.enter(self.get("pod", pod), container)
-            return self._output([*entered, *command], stdin, seconds)
+            what = f"{pod}: {' '.join(command)[:200]}"
+            return self._output([*entered, *command], stdin, seconds, what)
         where = ["exec", pod, *([f"--container={container}"] if container else [])]
         where += ["--stdin"] if stdin is not None else []
         return self.run(*where, "--", *command, stdin=stdin, seconds=seconds)
