@@ -36,7 +36,9 @@ def uids(cluster: Cluster) -> dict[str, str]:
 
 
 def started(cluster: Cluster) -> dict[str, str]:
-    return {pod: cluster.psql("SELECT pg_postmaster_start_time()", pod) for pod in uids(cluster)}
+    """When each server started; a former primary may be starting just now."""
+    query = partial(cluster.psql, "SELECT pg_postmaster_start_time()")
+    return {pod: until(f"{pod} answers", partial(query, pod), 60, cluster.explain) for pod in uids(cluster)}
 
 
 def judged(cluster: Cluster, writer: Writer, what: str, began: float) -> Report:
