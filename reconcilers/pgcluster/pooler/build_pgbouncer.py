@@ -119,11 +119,7 @@ def _deployment(view: View, pooler: PgBouncer, part: Part) -> Manifest:
 def _container(view: View, pooler: PgBouncer, part: Part) -> Manifest:
     # The probe sends the first bytes of PostgreSQL's protocol: only a process whose event loop runs answers.
     # It does not test the primary: without a primary, clients should queue in pgBouncer and not be refused.
-    # An exec takes a tenth of a second of CPU, so a pooler that runs is looked at rarely.
-    answers = {
-        "exec": {"command": build_pod.script("pgbouncer-check.sh", "answers")},
-        "timeoutSeconds": 5,
-    }
+    check = {"exec": {"command": build_pod.script("pgbouncer-check.sh")}, "timeoutSeconds": 5}
     return build_pod.container(
         view,
         naming.PGBOUNCER_CONTAINER,
@@ -132,14 +128,8 @@ def _container(view: View, pooler: PgBouncer, part: Part) -> Manifest:
         **build_customization.variables(part, [{"name": "PGBOUNCER_PORT", "value": str(pooler.port)}]),
         ports=[{"name": naming.PGBOUNCER_PORT_NAME, "containerPort": pooler.port, "protocol": "TCP"}],
         resources=pooler.resources,
-        startupProbe={**answers, "periodSeconds": 1, "failureThreshold": 60},
-        livenessProbe={**answers, "periodSeconds": 20, "failureThreshold": 2},
-        readinessProbe={
-            **answers,
-            "exec": {"command": build_pod.script("pgbouncer-check.sh")},
-            "periodSeconds": 10,
-            "failureThreshold": 2,
-        },
+        livenessProbe={**check, "periodSeconds": 10, "failureThreshold": 3},
+        readinessProbe={**check, "periodSeconds": 5, "failureThreshold": 2},
         volumeMounts=[
             {"name": "pgbouncer-config", "mountPath": naming.PGBOUNCER_CONF_PATH, "readOnly": True},
             {"name": "pgbouncer-logs", "mountPath": "/var/logs"},
