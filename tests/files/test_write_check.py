@@ -303,6 +303,9 @@ def test_a_pooler_that_cannot_log_in_is_reported_after_it_had_its_time(primary: 
     time.sleep(1)
     assert primary.reported == [None], "it has no account yet"
     primary.sql("CREATE ROLE _crunchypgbouncer LOGIN PASSWORD 'secret'")
+    # The looks before that have not made pgBouncer log in, and fail.
+    uri = f"postgresql://_crunchypgbouncer:secret@127.0.0.1:{pooler.port}/postgres"
+    assert primary.run("psql", "-XqAtc", "SELECT 1", uri) == "1"
     logged_in = "SELECT 1 FROM pg_stat_activity WHERE usename = '_crunchypgbouncer'"
     wait_for("the pooler works", lambda: primary.sql(logged_in))
     time.sleep(5)

@@ -62,6 +62,10 @@ attempt() {
     # shellcheck disable=SC2016  # for the inner shell
     timeout 3 bash -c ': <>"/dev/tcp/$0/$1"' "$host" "$port" 2>/dev/null || return
     echo "at asking pgBouncer"
+    # Its account may not exist yet, and pgBouncer would refuse its next client because a login has just failed.
+    if [ -z "$worked" ]; then
+        said=$(as_pooler localhost "${PGPORT:-5432}" -c 'SELECT') || { echo "$said"; echo "end pgBouncer 1"; return; }
+    fi
     said=$(as_pooler "$host" "$port" -c "SELECT 'read-only ' || current_setting('transaction_read_only')")
     status=$?
     # pgBouncer lets its clients wait while it cannot log in to the server, or refuses them: the server has the cause.
