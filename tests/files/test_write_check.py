@@ -275,7 +275,7 @@ def test_a_restart_is_no_news_and_a_standby_is_left_alone(primary: Primary) -> N
 class Pooler:
     """pgBouncer before the server, with its account as in a cluster."""
 
-    def __init__(self, primary: Primary) -> None:
+    def __init__(self, primary: Primary, retry: float = 0.5) -> None:
         self.primary, self.port = primary, primary.port + 1
         hba = primary.data / "pg_hba.conf"
         hba.write_text("local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n")
@@ -286,7 +286,7 @@ class Pooler:
         (primary.root / "ini").write_text(
             f"[databases]\n* = host=127.0.0.1 port={primary.port}\n[pgbouncer]\nlisten_addr=127.0.0.1\n"
             f"listen_port={self.port}\nunix_socket_dir=\nauth_type=scram-sha-256\nauth_file={primary.root}/users\n"
-            "server_login_retry=0.5\npool_mode=session\n"
+            f"server_login_retry={retry}\npool_mode=session\n"
         )
         self.process = primary.begin("pgbouncer", str(primary.root / "ini"))
 
@@ -303,9 +303,6 @@ def test_a_pooler_that_cannot_log_in_is_reported_after_it_had_its_time(primary: 
     time.sleep(1)
     assert primary.reported == [None], "it has no account yet"
     primary.sql("CREATE ROLE _crunchypgbouncer LOGIN PASSWORD 'secret'")
-    # The looks before that have not made pgBouncer log in, and fail.
-    uri = f"postgresql://_crunchypgbouncer:secret@127.0.0.1:{pooler.port}/postgres"
-    assert primary.run("psql", "-XqAtc", "SELECT 1", uri) == "1"
     logged_in = "SELECT 1 FROM pg_stat_activity WHERE usename = '_crunchypgbouncer'"
     wait_for("the pooler works", lambda: primary.sql(logged_in))
     time.sleep(5)
@@ -323,6 +320,16 @@ def test_a_pooler_that_cannot_log_in_is_reported_after_it_had_its_time(primary: 
     wait_for("the report", lambda: primary.cause == "through pgBouncer: read-only on")
     pooler.process.send_signal(signal.SIGKILL)
     wait_for("a pooler that is away is for its pods to report", lambda: primary.cause == "")
+
+
+def test_a_pooler_is_not_asked_before_its_account_exists(primary: Primary) -> None:
+    """It would remember the login that failed, and refuse the first client of the new cluster for it."""
+    primary.look()
+    pooler = Pooler(primary, retry=30)
+    time.sleep(3)
+    primary.sql("CREATE ROLE _crunchypgbouncer LOGIN PASSWORD 'secret'")
+    uri = f"postgresql://_crunchypgbouncer:secret@127.0.0.1:{pooler.port}/postgres"
+    assert primary.run("psql", "-XqAtc", "SELECT 1", uri) == "1"
 
 
 def test_a_pooler_that_never_worked_is_reported(primary: Primary) -> None:
