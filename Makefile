@@ -98,12 +98,14 @@ test-long: venv ## Variants that test-e2e leaves out, on the local Kubernetes (3
 	@$(LOCAL) test-tools
 	@unset KUBECONFIG; $(LOCAL) bins versitygw helm
 	@unset KUBECONFIG; $(LOCAL) up --nodes 3
-	@$(ON_LOCAL_CLUSTER) $(BIN)/pytest tests/e2e tests/files/test_restore.py -m long \
+	@$(ON_LOCAL_CLUSTER) $(BIN)/pytest tests/e2e tests/files/test_restore.py -m "long and not alone" \
 		-n 3 --dist=loadfile --no-loadscope-reorder -v -rfEP $(PYTEST_ARGS)
+	@$(ON_LOCAL_CLUSTER) $(BIN)/pytest tests/e2e -m "long and alone" -v -rfEP $(PYTEST_ARGS)
 
 e2e-alone: ## The part of test-e2e beside which nothing runs
 	@echo "== end-to-end tests beside which nothing runs"
-	@$(ON_LOCAL_CLUSTER) $(BIN)/pytest tests/e2e -m alone -v -rfEP $(PYTEST_ARGS) $(OR_NOTHING)
+	@$(ON_LOCAL_CLUSTER) $(BIN)/pytest tests/e2e -m "alone and not long" -v -rfEP $(PYTEST_ARGS) \
+		$(OR_NOTHING)
 
 COVERAGE = env COVERAGE_FILE=$(CACHE)/coverage $(BIN)/coverage
 

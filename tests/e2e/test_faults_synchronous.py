@@ -31,7 +31,12 @@ def ready_again(cluster: Cluster) -> None:
 
 
 @pytest.mark.parametrize(
-    "strike", [faults.kill_postmaster, faults.kill_main_process, faults.delete_pod_by_force]
+    "strike",
+    [
+        faults.kill_postmaster,
+        pytest.param(faults.kill_main_process, marks=pytest.mark.long),
+        faults.delete_pod_by_force,
+    ],
 )
 def test_no_acknowledged_row_is_lost(
     cluster: Cluster, client: Client, strike: Callable[[Cluster], None]

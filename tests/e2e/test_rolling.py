@@ -88,7 +88,9 @@ def set_parameter(spec: Manifest, name: str, value: int) -> None:
     configuration.setdefault("postgresql", {}).setdefault("parameters", {})[name] = value
 
 
-@pytest.mark.parametrize(("name", "value"), [("max_connections", 107), ("max_wal_senders", 8)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("max_connections", 107), pytest.param("max_wal_senders", 8, marks=pytest.mark.long)]
+)
 def test_a_parameter_that_needs_a_restart_takes_effect_without_one_of_a_pod(
     cluster: Cluster, client: Client, name: str, value: int
 ) -> None:
