@@ -62,14 +62,15 @@ attempt() {
     # shellcheck disable=SC2016  # for the inner shell
     timeout 3 bash -c ': <>"/dev/tcp/$0/$1"' "$host" "$port" 2>/dev/null || return
     echo "at asking pgBouncer"
+    status=0
     # Its account may not exist yet, and pgBouncer would refuse its next client because a login has just failed.
-    if [ -z "$worked" ]; then
-        said=$(as_pooler localhost "${PGPORT:-5432}" -c 'SELECT') || { echo "$said"; echo "end pgBouncer 1"; return; }
+    if [ -z "$worked" ]; then said=$(past_pooler); status=$?; fi
+    if ((status == 0)); then
+        said=$(as_pooler "$host" "$port" -c "SELECT 'read-only ' || current_setting('transaction_read_only')")
+        status=$?
+        # pgBouncer lets its clients wait while it cannot log in to the server, or refuses them: the server has the cause.
+        if ((status > 0)); then past_pooler; fi
     fi
-    said=$(as_pooler "$host" "$port" -c "SELECT 'read-only ' || current_setting('transaction_read_only')")
-    status=$?
-    # pgBouncer lets its clients wait while it cannot log in to the server, or refuses them: the server has the cause.
-    if ((status > 0)); then as_pooler localhost "${PGPORT:-5432}" -c 'SELECT'; fi
     echo "$said"
     echo "end pgBouncer $status"
 }
@@ -79,6 +80,9 @@ as_pooler() {
     PGPASSWORD=$(<"$password") PGUSER=_crunchypgbouncer PGOPTIONS='' PGAPPNAME=write-check \
         timeout $((limit / 2)) psql -XqAtw -h "$1" -p "$2" "${@:3}" postgres </dev/null 2>&1
 }
+
+# past_pooler: log in to the server with pgBouncer's own account, as pgBouncer does.
+past_pooler() { as_pooler localhost "${PGPORT:-5432}" -c 'SELECT'; }
 
 # plain LINE: print a message of psql or the server without what precedes it.
 plain() { sed --regexp-extended 's/^psql: error: //; s/^.*(ERROR|FATAL|PANIC|WARNING): +//' <<<"$1"; }
