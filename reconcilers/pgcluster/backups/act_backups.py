@@ -54,7 +54,7 @@ async def act(
     if inventory.is_restored(view):
         await _supersede(ctx, view)
     _measure(view, known)
-    await _tell_restorable(ctx, view, known)
+    await _show_restorable(ctx, view, known)
     waits: list[Wait] = []
     if stanza_hash is not None and decide_readiness.can_begin(view, stanza_hash):
         waits += await _first(ctx, view, known, stanza_hash, ready=ready)
@@ -219,7 +219,7 @@ async def _create(
     log.info("requested a backup", backup=name, reason=reason)
 
 
-async def _tell_restorable(ctx: Context, view: View, known: BackupInventory) -> None:
+async def _show_restorable(ctx: Context, view: View, known: BackupInventory) -> None:
     """Write the time of the last archived commit, the latest restorable time, to the newest backup."""
     if not view.cluster.spec.backups.track_latest_restorable_time:
         return
