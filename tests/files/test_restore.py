@@ -482,8 +482,11 @@ def test_a_target_before_the_end_of_the_backup(place: Place) -> None:
 
 
 def test_a_segment_that_cannot_be_read_is_not_the_end(place: Place) -> None:
-    segments(place)[-1].write_bytes(b"garbage")
-    assert refused(place).startswith("recovery:")
+    last = segments(place)[-1]
+    last.write_bytes(b"garbage")
+    said = refused(place)
+    assert said.startswith("recovery:")
+    assert re.search(rf"{last.name}.* \[FormatError\]", said), said
 
 
 def test_a_backup_that_cannot_be_read(place: Place) -> None:
@@ -729,6 +732,14 @@ def test_into_an_empty_volume(place: Place) -> None:
     assert place.restore() == 0, (place.root / "restore.log").read_text()
     assert place.leftovers() == []
     assert place.rows() == 25
+
+
+def test_a_failed_recovery_into_an_empty_volume_has_lost_nothing(place: Place) -> None:
+    segments(place)[-1].write_bytes(b"garbage")
+    shutil.rmtree(place.data)
+    assert place.restore() == 1, (place.root / "restore.log").read_text()
+    assert "former data" not in place.message()
+    assert place.leftovers() == []
 
 
 def move_log(place: Place, folder: Path) -> Path:

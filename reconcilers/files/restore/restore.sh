@@ -167,19 +167,20 @@ recover() {
 # Limits that were raised after the backup are known only after recovery has reached that WAL: repeat with these limits.
 # After a passing fault of the repository PostgreSQL continues from its last restart point.
 recover_repeatedly() { # OPTION...
-    local former limits last='' reached=''
+    # Not `former`: put_back, which `die` calls, reads the variable of that name.
+    local earlier limits last='' reached=''
     limits=$(controldata 'max_.* setting')
     until recover; do
         if ends_at_target "$@"; then hold_target; continue; fi
-        former=$limits limits=$(controldata 'max_.* setting')
-        [ "$limits" = "$former" ] || continue
+        earlier=$limits limits=$(controldata 'max_.* setting')
+        [ "$limits" = "$earlier" ] || continue
         last=$reached reached=$(grep -o 'restored log file "[0-9A-F]*"' "$log" | tail -n 1)
         { [ -s "$work/failed" ] && is_passing "$(<"$work/failed")" && again "$([ "$last" = "$reached" ]; echo $?)"; } ||
             die "recovery: $(reason)"
     done
 }
 
-# reason: print PostgreSQL's message, and the missing file or a hint about the backup.
+# reason: print PostgreSQL's message, and the missing or damaged file or a hint about the backup.
 reason() {
     local text more
     text=$(pick 'FATAL|PANIC' 2)
@@ -187,7 +188,9 @@ reason() {
     *'before consistent recovery point'*)
         # For --type=xid and --type=name pgBackRest uses the newest backup.
         more='the backup ends after the target; name an earlier one with --set' ;;
-    *) more=$(grep -o 'not in the archive: [0-9A-F]\{24\}' "$log" | tail -n 1) ;;
+    *)
+        more=$(grep -oE '^ +repo[1-4]: .*\[[A-Za-z]+Error\].*' "$log" | tail -n 1)
+        more=${more:-$(grep -o 'not in the archive: [0-9A-F]\{24\}' "$log" | tail -n 1)} ;;
     esac
     echo "${text:-$(tail -n 3 "$log" | tr '\n' ' ')}${more:+ ($more)}"
 }
