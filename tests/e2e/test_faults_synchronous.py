@@ -5,10 +5,11 @@ from collections.abc import Callable
 
 import pytest
 
+from pgoperator import labels
 from tests.support import faults
 from tests.support.clients import Client
 from tests.support.clusters import Cluster, example
-from tests.support.kubectl import until
+from tests.support.kubectl import Manifest, until
 from tests.support.output import emit
 from tests.support.workload import Writer
 
@@ -17,10 +18,21 @@ from tests.support.workload import Writer
 def cluster(new_cluster: Callable[..., Cluster], client: Client) -> Cluster:
     manifest = example("sync", poolers=2)
     manifest["spec"].setdefault("patroni", {})["dynamicConfiguration"] = {"synchronous_mode": True}
+    # The synchronous replica on the node of the primary would be lost with it, and no other may take over.
+    manifest["spec"]["instances"][0]["affinity"] = apart("sync")
     made = new_cluster(manifest)
     made.apply()
     made.wait_ready()
     return made
+
+
+def apart(cluster: str) -> Manifest:
+    """Each instance on its own node: a node that has just come back gets no pods for some seconds."""
+    term = {
+        "labelSelector": {"matchLabels": {labels.CLUSTER: cluster, labels.DATA: labels.DATA_POSTGRES}},
+        "topologyKey": "kubernetes.io/hostname",
+    }
+    return {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
 
 
 @pytest.fixture(autouse=True)
