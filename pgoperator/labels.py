@@ -82,6 +82,13 @@ the operator: empty.
 """
 CLONE_FOR = PERCONA + "clone-for"
 """Annotation on the same Job, by the operator: namespace, name and UID of the PerconaPGRestore that reads."""
+RESTORE_DRILL = PERCONA + "restore-drill"
+"""Annotation on a PerconaPGCluster, by the user: a cron expression (UTC) for restore drills.
+
+Label on the Job of a drill, by the operator: empty; as an annotation: what is restored and why, as JSON.
+"""
+RESTORE_DRILL_NOW = PERCONA + "restore-drill-now"
+"""Annotation on a PerconaPGCluster, by the user: a new value asks for one restore drill."""
 MOVE_JOB = CRUNCHY + "move-job"
 """Label on Jobs that copy volumes of `spec.dataSource.volumes`, by the operator: empty; a second label,
 `move-<what>-dir`, names the volume.
@@ -198,9 +205,7 @@ BACKUP_EXPIRED = PERCONA + "expired"
 more. Deleting the object then removes no data.
 """
 SUPERSEDED = PERCONA + "superseded"
-"""Annotation on the first PerconaPGBackup of a cluster, by the operator: `true` when no replica can be
-created from it any more.
-"""
+"""Annotation on a cluster's first PerconaPGBackup, by the operator: `true`: no replica can start from it."""
 DELETE_FROM_REPOSITORY = PERCONA + "delete-from-repository"
 """Annotation on a PerconaPGBackup, by the user: `true` has the deletion of the object remove the backup from
 its repository. Without it the backup stays.
@@ -228,17 +233,13 @@ FINALIZER_RESTORE = "internal.percona.com/delete-restore"
 object goes.
 """
 FINALIZER_DELETE_PVC = "percona.com/delete-pvc"
-"""Finalizer on a PerconaPGCluster, by the user: volume claims and users' Secrets are deleted with the
-cluster.
-"""
+"""Finalizer on a PerconaPGCluster, by the user: claims and users' Secrets are deleted with the cluster."""
 FINALIZER_DELETE_SSL = "percona.com/delete-ssl"
 """Finalizer on a PerconaPGCluster, by the user: Secrets with certificates and pgBouncer's passwords are
 deleted with the cluster.
 """
 FINALIZER_DELETE_BACKUPS = "percona.com/delete-backups"
-"""Finalizer on a PerconaPGCluster, by the user: all backups are deleted with the cluster, in every
-repository.
-"""
+"""Finalizer on a PerconaPGCluster, by the user: the backups in all repositories are deleted with it."""
 
 # The selector of the watches: an object of any cluster.
 ANY_CLUSTER = CLUSTER

@@ -32,6 +32,10 @@ def _gauge(name: str, text: str, labels: tuple[str, ...] = ()) -> Gauge:
     return Gauge(name, text, labels, registry=REGISTRY)
 
 
+def _of_cluster(name: str, text: str, *more: str) -> Gauge:
+    return _gauge(name, text, ("namespace", "cluster", *more))
+
+
 def _histogram(name: str, text: str, labels: tuple[str, ...], buckets: tuple[float, ...]) -> Histogram:
     return Histogram(name, text, labels, buckets=buckets, registry=REGISTRY)
 
@@ -96,52 +100,40 @@ WATCH_MESSAGE = _gauge(
     ("kind", "namespace"),
 )
 WATCH_RESTARTS = _counter("pgoperator_watch_restarts", "Started watches by reason", ("kind", "reason"))
-CLUSTER_READY = _gauge("pgoperator_cluster_ready", "1 = the cluster is ready", ("namespace", "cluster"))
-CLUSTER_CONDITION = _gauge(
-    "pgoperator_cluster_condition",
-    "1 = the condition is true, 0 = it is false or unknown",
-    ("namespace", "cluster", "condition"),
+CLUSTER_READY = _of_cluster("pgoperator_cluster_ready", "1 = the cluster is ready")
+CLUSTER_CONDITION = _of_cluster(
+    "pgoperator_cluster_condition", "1 = the condition is true, 0 = it is false or unknown", "condition"
 )
-CERTIFICATE_EXPIRY = _gauge(
+CERTIFICATE_EXPIRY = _of_cluster(
     "pgoperator_certificate_expiry_timestamp_seconds",
     "Earliest expiry of the certificates in a Secret of the cluster",
-    ("namespace", "cluster", "secret"),
+    "secret",
 )
-CLUSTER_PRIMARY = _gauge(
-    "pgoperator_cluster_primary", "1 for the pod of the primary", ("namespace", "cluster", "pod")
+CLUSTER_PRIMARY = _of_cluster("pgoperator_cluster_primary", "1 for the pod of the primary", "pod")
+CLUSTER_REPLICAS = _of_cluster("pgoperator_cluster_replicas", "Instances by state", "state")
+RECONCILE_REASON = _of_cluster(
+    "pgoperator_reconcile_reason", "1 for the reason that the cluster waits for", "reason"
 )
-CLUSTER_REPLICAS = _gauge(
-    "pgoperator_cluster_replicas", "Instances by state", ("namespace", "cluster", "state")
+NEXT_BACKUP = _of_cluster(
+    "pgoperator_backup_next_run_timestamp", "Next run of a backup schedule", "repo", "type"
 )
-RECONCILE_REASON = _gauge(
-    "pgoperator_reconcile_reason",
-    "1 for the reason that the cluster waits for",
-    ("namespace", "cluster", "reason"),
+LAST_BACKUP = _of_cluster(
+    "pgoperator_backup_last_success_timestamp", "Completion of the last backup of a schedule", "repo", "type"
 )
-NEXT_BACKUP = _gauge(
-    "pgoperator_backup_next_run_timestamp",
-    "Next run of a backup schedule",
-    ("namespace", "cluster", "repo", "type"),
+BACKUP_AGE = _of_cluster(
+    "pgoperator_backup_age_seconds", "Time since the newest backup in a repository", "repo"
 )
-LAST_BACKUP = _gauge(
-    "pgoperator_backup_last_success_timestamp",
-    "Completion of the last backup of a schedule",
-    ("namespace", "cluster", "repo", "type"),
+RESTORABLE_UNTIL = _of_cluster(
+    "pgoperator_restorable_until_timestamp", "Latest restorable time: the last archived commit"
 )
-BACKUP_AGE = _gauge(
-    "pgoperator_backup_age_seconds",
-    "Time since the newest backup in a repository",
-    ("namespace", "cluster", "repo"),
+ARCHIVE_AGE = _of_cluster(
+    "pgoperator_archive_age_seconds", "Time since the primary last archived a WAL segment"
 )
-RESTORABLE_UNTIL = _gauge(
-    "pgoperator_restorable_until_timestamp",
-    "Latest restorable time: the last archived commit",
-    ("namespace", "cluster"),
+RESTORE_PROVEN = _of_cluster(
+    "pgoperator_restore_proven_timestamp", "End of the last restore drill that succeeded"
 )
-ARCHIVE_AGE = _gauge(
-    "pgoperator_archive_age_seconds",
-    "Time since the primary last archived a WAL segment",
-    ("namespace", "cluster"),
+RESTORE_SECONDS = _of_cluster(
+    "pgoperator_restore_drill_seconds", "Duration of the restore in the last drill that succeeded"
 )
 _INFO = _gauge("pgoperator_build_info", "Always 1", ("version",))
 _INFO.labels(__version__).set(1)
@@ -262,12 +254,19 @@ def show_restorable(namespace: str, cluster: str, *, commit: float, pushed: floa
     _replace(ARCHIVE_AGE, namespace, cluster, {(): _since(pushed)})
 
 
+def show_drills(namespace: str, cluster: str, *, proven: float | None, seconds: float | None) -> None:
+    """Publish when a restore drill last succeeded (Unix seconds), and how long that restore took."""
+    _replace(RESTORE_PROVEN, namespace, cluster, {(): proven} if proven is not None else {})
+    _replace(RESTORE_SECONDS, namespace, cluster, {(): seconds} if seconds is not None else {})
+
+
 def forget_cluster(namespace: str, cluster: str) -> None:
     """Remove every series of a deleted cluster."""
     for gauge in (
         *(CLUSTER_READY, CLUSTER_CONDITION, CLUSTER_PRIMARY, CLUSTER_REPLICAS),
         *(RECONCILE_REASON, CERTIFICATE_EXPIRY),
         *(NEXT_BACKUP, LAST_BACKUP, BACKUP_AGE, RESTORABLE_UNTIL, ARCHIVE_AGE),
+        *(RESTORE_PROVEN, RESTORE_SECONDS),
     ):
         _replace(gauge, namespace, cluster, {})
 

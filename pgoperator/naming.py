@@ -135,6 +135,11 @@ def restore_source(cluster: str) -> str:
     return f"{restore_job(cluster)}-config"
 
 
+def restore_drill(cluster: str) -> str:
+    """Job that restores a backup into a scratch volume."""
+    return f"{cluster}-restore-drill"
+
+
 def move_job(cluster: str, what: str) -> str:
     """Job that copies a volume of a former cluster; `what` is `pgdata` or `pgbackrest-repo`."""
     return f"{cluster}-move-{what}-dir"
@@ -258,11 +263,7 @@ def instance_names(cluster: str, set_name: str) -> Iterator[str]:
 
 def _suffix(seed: str) -> str:
     digest = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8])
-    suffix = ""
-    for _ in range(4):
-        digest, index = divmod(digest, len(ALPHABET))
-        suffix += ALPHABET[index]
-    return suffix
+    return "".join(ALPHABET[digest // len(ALPHABET) ** place % len(ALPHABET)] for place in range(4))
 
 
 def is_instance(name: str, cluster: str, set_name: str) -> bool:

@@ -130,9 +130,7 @@ class PgBackRest(Described, Environment):
     sidecars: PgBackRestContainers = Field(
         default_factory=PgBackRestContainers, description="Deprecated form of `containers`."
     )
-    init_container: InitContainer | None = Field(
-        default=None, description="Settings of the operator's own init container, instead of the cluster's."
-    )
+    init_container: InitContainer | None = Field(default=None, description="Settings of our init container.")
 
 
 class Checkpoint(ApiModel):
@@ -154,7 +152,7 @@ class SnapshotJobs(ApiModel):
     """Settings of the Jobs around snapshots."""
 
     tolerations: tuple[core.Toleration, ...] = Field(
-        default_factory=tuple, description="Taints of nodes that the pods accept."
+        default_factory=tuple, description="Taints that the pods tolerate."
     )
 
 

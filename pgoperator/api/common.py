@@ -19,41 +19,39 @@ class Metadata(ApiModel):
 class Described(ApiModel):
     """A component whose objects take extra labels and annotations."""
 
-    metadata: Metadata = Field(
-        default_factory=Metadata, description="Labels and annotations for its objects."
-    )
+    metadata: Metadata = Field(default_factory=Metadata, description="Labels and annotations.")
 
 
 class Environment(ApiModel):
     """Variables for a component's containers."""
 
-    env: tuple[core.EnvVar, ...] = Field(default_factory=tuple, description="Variables of its containers.")
+    env: tuple[core.EnvVar, ...] = Field(default_factory=tuple, description="Variables.")
     env_from: tuple[core.EnvFromSource, ...] = Field(
-        default_factory=tuple, description="Secrets whose keys become variables."
+        default_factory=tuple, description="Sources of variables."
     )
 
 
 class Placement(ApiModel):
     """Where the scheduler may put a component's pods."""
 
-    affinity: core.Affinity | None = Field(default=None, description="Which nodes the pods prefer or need.")
+    affinity: core.Affinity | None = Field(default=None, description="Rules for scheduling.")
     tolerations: tuple[core.Toleration, ...] = Field(
-        default_factory=tuple, description="Taints of nodes that the pods accept."
+        default_factory=tuple, description="Taints that the pods tolerate."
     )
-    priority_class_name: str | None = Field(default=None, description="PriorityClass of the pods.")
+    priority_class_name: str | None = Field(default=None, description="PriorityClass.")
 
 
 class Workload(Placement):
     """Placement and size of pods that run all the time."""
 
     topology_spread_constraints: tuple[core.TopologySpreadConstraint, ...] = Field(
-        default_factory=tuple, description="How the pods are spread over zones and nodes."
+        default_factory=tuple, description="Spread over zones and nodes."
     )
     resources: core.ResourceRequirements | None = Field(
         default=None, description="CPU and memory for the main container."
     )
     security_context: core.PodSecurityContext | None = Field(
-        default=None, description="Security settings of the pods, in place of ours."
+        default=None, description="Security settings of the pods."
     )
 
 
@@ -70,7 +68,7 @@ class Sidecars(ApiModel):
     sidecars: tuple[core.Container, ...] = Field(
         default_factory=tuple,
         max_length=limits.CONTAINERS,
-        description="Containers to run beside the operator's in each pod.",
+        description="Additional containers.",
     )
     sidecar_volumes: tuple[core.Volume, ...] = Field(
         default_factory=tuple, max_length=limits.VOLUMES, description="Volumes that the sidecars mount."
@@ -89,16 +87,14 @@ class InitContainer(ApiModel):
     image: str = Field(description="Image of the container.")
     resources: core.ResourceRequirements | None = Field(default=None, description="CPU and memory for it.")
     container_security_context: core.SecurityContext | None = Field(
-        default=None, description="Security settings of the container."
+        default=None, description="Security settings."
     )
 
 
 class ContainerResources(ApiModel):
     """Settings of one helper container."""
 
-    resources: core.ResourceRequirements | None = Field(
-        default=None, description="CPU and memory for the container."
-    )
+    resources: core.ResourceRequirements | None = Field(default=None, description="CPU and memory.")
 
 
 class Expose(ApiModel):
@@ -112,7 +108,7 @@ class Expose(ApiModel):
     node_port: Int32 | None = Field(default=None, description="Port on every node.")
     load_balancer_class: str | None = Field(default=None, description="Implementation of the load balancer.")
     load_balancer_source_ranges: tuple[str, ...] = Field(
-        default_factory=tuple, description="Address ranges that may use the load balancer."
+        default_factory=tuple, description="Allowed address ranges."
     )
 
 
@@ -120,16 +116,16 @@ class KeyToPath(ApiModel):
     """One key of a Secret or ConfigMap and the file it becomes."""
 
     key: str = Field(description="Key to project.")
-    path: str = Field(description="File name, relative to the mount.")
+    path: str = Field(description="Path in the mount.")
     mode: Int32 | None = Field(default=None, description="Permission bits of the file.")
 
 
 class Projection(ApiModel):
     """Keys of a Secret or ConfigMap under the file names that the operator expects."""
 
-    name: str = Field(default="", description="Name of the Secret or ConfigMap.")
+    name: str = Field(default="", description="Name of the object.")
     items: Annotated[tuple[KeyToPath, ...], ATOMIC] = Field(
-        default_factory=tuple, description="Keys and their file names; all when empty."
+        default_factory=tuple, description="Keys and file names."
     )
     optional: bool | None = Field(default=None, description="Whether it may be missing.")
 

@@ -23,7 +23,7 @@ TARGET = Path(__file__).with_name("core_types.json")
 
 INT_OR_STRING: Manifest = {"x-kubernetes-int-or-string": True}
 # The pattern of a quantity; it is short, because a CRD has some hundred copies.
-QUANTITY = r"^[+-]?(\d+\.?\d*|\.\d+)([KMGTPE]i?|[numk]|[eE][+-]?\d+)?$"
+QUANTITY = r"^[+-]?(\d+\.?|\.\d)\d*([KMGTPE]i?|[numk]|[eE][+-]?\d+)?$"
 REPLACED: dict[str, Manifest] = {
     "io.k8s.apimachinery.pkg.api.resource.Quantity": {**INT_OR_STRING, "pattern": QUANTITY},
     "io.k8s.apimachinery.pkg.util.intstr.IntOrString": INT_OR_STRING,

@@ -89,9 +89,7 @@ class InstanceSet(Workload, Described, Environment, Sidecars):
         max_length=limits.CONTAINERS,
         description="Containers to run before the database starts.",
     )
-    init_container: InitContainer | None = Field(
-        default=None, description="Settings of the operator's own init container, instead of the cluster's."
-    )
+    init_container: InitContainer | None = Field(default=None, description="Settings of our init container.")
     containers: InstanceContainers = Field(
         default_factory=InstanceContainers, description="Settings of the helper containers."
     )

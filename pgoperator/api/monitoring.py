@@ -30,7 +30,7 @@ class PMM(ApiModel):
         default=None, description="CPU and memory for the client."
     )
     container_security_context: core.SecurityContext | None = Field(
-        default=None, description="Security settings of the container."
+        default=None, description="Security settings."
     )
     runtime_class_name: str | None = Field(default=None, description="RuntimeClass of the pods.")
 
@@ -64,7 +64,7 @@ class LogCollector(Environment):
         default=None, description="CPU and memory for the collector."
     )
     container_security_context: core.SecurityContext | None = Field(
-        default=None, description="Security settings of the container."
+        default=None, description="Security settings."
     )
     liveness_probe: core.Probe | None = Field(default=None, description="Liveness probe of the container.")
     readiness_probe: core.Probe | None = Field(default=None, description="Readiness probe of the container.")

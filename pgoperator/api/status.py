@@ -80,6 +80,37 @@ class ScheduledBackupStatus(JobStatus):
     last_success: Time | None = Field(default=None, description="The last success.")
 
 
+class RestoreDrillResult(ApiModel):
+    """One restore drill."""
+
+    id: str = Field(description="UID of its Job.")
+    state: str = Field(description="Succeeded or Failed.")
+    repo: str | None = Field(default=None, description="Its repository.")
+    backup: str | None = Field(default=None, description="Label of the backup.")
+    start_time: Time | None = Field(default=None, description="When it began.")
+    completion_time: Time | None = Field(default=None, description="When it ended.")
+    moment: str | None = Field(default=None, description="Last recovered commit.")
+    timeline: Int32 | None = Field(default=None, description="New timeline.")
+    bytes: Int64 | None = Field(default=None, description="Size of the data.")
+    restore_seconds: float | None = Field(default=None, description="Time of the restore.")
+    check_seconds: float | None = Field(default=None, description="Time of the checks.")
+    checked: str | None = Field(default=None, description="What was checked.")
+    message: str | None = Field(default=None, description="Why it failed.")
+
+
+class RestoreDrillStatus(ApiModel):
+    """Restore drills."""
+
+    schedule: str | None = Field(default=None, description="Cron expression.")
+    handled: Time | None = Field(default=None, description="Last handled due time.")
+    next_run: Time | None = Field(default=None, description="When one is due.")
+    requested: str | None = Field(default=None, description="Last handled request.")
+    last_proven_restore: Time | None = Field(default=None, description="The last success.")
+    drills: tuple[RestoreDrillResult, ...] = Field(
+        default_factory=tuple, description="The last ones, newest first."
+    )
+
+
 class RepoHostStatus(ApiModel):
     """The pod that holds the repositories on volumes."""
 
@@ -130,6 +161,7 @@ class PgBackRestStatus(ApiModel):
         default_factory=tuple, description="The schedules."
     )
     restore: RequestedJobStatus | None = Field(default=None, description="The last restore in place.")
+    restore_drill: RestoreDrillStatus | None = Field(default=None, description="Restore drills.")
 
 
 class StandbyStatus(ApiModel):

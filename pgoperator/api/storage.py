@@ -60,7 +60,7 @@ class VolumeSource(ApiModel):
     pvc_name: str = Field(description="Name of the existing claim.")
     directory: str | None = Field(default=None, description="Folder of the volume that holds the data.")
     tolerations: tuple[core.Toleration, ...] = Field(
-        default_factory=tuple, description="Taints that the Job which moves the data accepts."
+        default_factory=tuple, description="Taints that the Job tolerates."
     )
     annotations: StringMap = Field(default_factory=dict, description="Annotations of that Job.")
     labels: StringMap = Field(default_factory=dict, description="Labels of that Job.")

@@ -30,6 +30,7 @@ from reconcilers.pgcluster.bootstrap import (
 from reconcilers.pgcluster.credentials import act_secrets, read_references
 from reconcilers.pgcluster.database import act_init_sql, act_sql, decide_extensions
 from reconcilers.pgcluster.database import conditions as database_conditions
+from reconcilers.pgcluster.drill import act_drill
 from reconcilers.pgcluster.lifecycle import act_deletion, act_hands_off, read_other_owner
 from reconcilers.pgcluster.pipeline import Built
 from reconcilers.pgcluster.pooler import act_pooler_pause
@@ -126,7 +127,7 @@ class PGClusters:
         more, errors = await _try_backup(ctx, view, result, cache, ready=ready)
         if errors := [*acted.errors, *errors]:
             return errors[0]
-        waits += more
+        waits += more + await act_drill.act(ctx, view, result.backups, cache, self.caches.values())
         if (next_look := act_sql.next_look(view, cache)) is not None:
             waits.append(next_look)
         return min(waits, key=lambda wait: wait.seconds) if waits else Done()
@@ -173,6 +174,8 @@ def _result(
         init_sql=act_init_sql.done(view, cache),
         backups=act_backups.look(ctx, view),
         change=cache.changes.change,
+        drill=act_drill.look(ctx, view),
+        drill_refused=cache.drill.refused,
     )
 
 

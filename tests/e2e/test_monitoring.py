@@ -160,6 +160,20 @@ def test_an_archive_that_fails_and_a_backup_that_is_late_are_told(
         over(prometheus, alert)
 
 
+def test_a_backup_that_is_not_proven_is_told(watched: Cluster, prometheus: Prometheus) -> None:
+    begun = time.time()
+    where = {"namespace": watched.kubectl.namespace, "cluster": watched.name}
+
+    def annotate(cron: str | None) -> None:
+        annotations = {"metadata": {"annotations": {labels.RESTORE_DRILL: cron}}}
+        watched.kubectl.patch("perconapgclusters", watched.name, annotations)
+
+    annotate("not a schedule")
+    seen(prometheus, "PostgresRestoreNotProven", begun, **where)
+    annotate(None)
+    over(prometheus, "PostgresRestoreNotProven")
+
+
 def on_schedule(cluster: Cluster) -> list[str]:
     """The scheduled backups that succeeded."""
     found = cluster.kubectl.items(BACKUPS, cluster.selector)

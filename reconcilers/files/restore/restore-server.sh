@@ -50,6 +50,8 @@ track_commit_timestamp = $(controldata 'track_commit_timestamp setting' "$1")
 huge_pages = off
 archive_mode = on
 archive_command = '$2'
+# The subscriptions in this data belong to the cluster: here they would take changes from its publishers.
+max_logical_replication_workers = 0
 CONF
     # PostgreSQL before 15 does not start with this unknown parameter.
     if ((PGVERSION >= 15)); then echo "archive_library = ''" >>"$work/postgresql.conf"; fi
@@ -62,8 +64,8 @@ is_up() {
     [ -r "$1/postmaster.pid" ] && mapfile -t lines <"$1/postmaster.pid" && [[ ${lines[7]-} == ready* ]]
 }
 
-# serve DIRECTORY COMMAND: start the server, and stop it once recovery has ended. Status 1: recovery has failed.
-serve() {
+# launch DIRECTORY COMMAND: start the server and wait until recovery has ended. Status 1: recovery has failed.
+launch() {
     local options=() line
     rm -f "$1/postmaster.pid" "$socket/.s.PGSQL.$PGPORT.lock"
     configure "$1" "$2"
@@ -83,6 +85,11 @@ serve() {
         fi
         sleep 0.1 & wait $!
     done
+}
+
+# serve DIRECTORY COMMAND: the same, then stop the server.
+serve() {
+    launch "$1" "$2" || return 1
     kill -INT "$server"
     wait "$server" || { server=''; die "the recovered database did not stop cleanly: $(pick 'PANIC|FATAL|ERROR' 3)"; }
     server=''

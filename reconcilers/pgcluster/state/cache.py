@@ -148,6 +148,16 @@ class ChangeCache:
 
 
 @dataclass(slots=True)
+class DrillCache:
+    """Restore drills (`drill.act_drill`)."""
+
+    starts: bool = False
+    """Whether the Job of a drill was created, and is not in the store yet."""
+    refused: str = ""
+    """Why the API server refused the last attempt to create it."""
+
+
+@dataclass(slots=True)
 class ClusterCache:
     """The whole cache of one cluster."""
 
@@ -167,5 +177,6 @@ class ClusterCache:
     """Why the API server refused the last attempt to create the stanza or a backup."""
     requested: RequestedJobStatus | None = None
     """The last requested restore, for the status."""
+    drill: DrillCache = field(default_factory=DrillCache)
     templates_written: bool = False
     """Whether this pass wrote StatefulSets of instances, so that the view is outdated."""

@@ -104,7 +104,9 @@ def _backups(
     if backups is None:
         return PgBackRestStatus(restore=restore) if restore else None
     requested = decide_backup_request.status(view, result.backups)
-    return backups.model_copy(update={"manual_backup": requested, "restore": restore})
+    return backups.model_copy(
+        update={"manual_backup": requested, "restore": restore, "restore_drill": result.drill}
+    )
 
 
 def _set_status(view: View, cache: ClusterCache, name: str, size: int) -> InstanceSetStatus:

@@ -8,7 +8,7 @@ from typing import Literal
 from pgoperator.api.base import Condition
 from pgoperator.api.cluster import PGCluster
 from pgoperator.api.ignored import ignored_fields
-from pgoperator.api.status import PGClusterStatus
+from pgoperator.api.status import PGClusterStatus, RestoreDrillStatus
 from pgoperator.kube.manifest import Manifest, name_of
 from pgoperator.postgres.sql_report import ServerReport
 from reconcilers.pgcluster.backups import conditions as backup_conditions
@@ -16,6 +16,7 @@ from reconcilers.pgcluster.backups import decide_removal, inventory
 from reconcilers.pgcluster.credentials import conditions as credential_conditions
 from reconcilers.pgcluster.database import conditions as database_conditions
 from reconcilers.pgcluster.database import decide_users
+from reconcilers.pgcluster.drill import decide_drill
 from reconcilers.pgcluster.instances import conditions as instance_conditions
 from reconcilers.pgcluster.lifecycle import decide_pause
 from reconcilers.pgcluster.patroni import build_dynamic_config
@@ -63,6 +64,10 @@ class PassResult:
     """The last report of the server."""
     backups: inventory.BackupInventory = inventory.NO_BACKUPS
     change: Change = NO_CHANGE
+    drill: RestoreDrillStatus | None = None
+    """Restore drills; None if nobody asked for them."""
+    drill_refused: str = ""
+    """Why the Job of a restore drill could not be created."""
 
 
 def findings(
@@ -81,6 +86,7 @@ def findings(
         conditions += backup_conditions.conditions(
             view, result.backups, result.stanza_hash, result.stanza_problem
         )
+        conditions += decide_drill.conditions(view, result.drill, result.drill_refused)
     conditions += pooler_conditions.conditions(view, result.poolers)
     conditions += instance_conditions.pmm(view)
     if result.access_is_current or result.extensions is not None:

@@ -12,7 +12,7 @@ ON_CHANGE = (
     *(BROKEN_PAGES, "ReplicationSlotsFailing"),
 )
 # These conditions are an event only when they become false.
-WHEN_FALSE = ("ExtensionsReady", "PMMReady")
+WHEN_FALSE = ("ExtensionsReady", "PMMReady", "RestoreProven")
 
 
 def emit(ctx: Context, manifest: Manifest, new: PGClusterStatus) -> None:

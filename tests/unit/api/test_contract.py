@@ -149,6 +149,17 @@ OUR_OWN |= {
     f"PerconaPGCluster.status.pgbackrest.repos[].{name}"
     for name in ("reachable", "lastPushed", "freeBytes", "capacityBytes", "measured", "systemIdentifier")
 }
+OUR_OWN |= {
+    f"PerconaPGCluster.status.pgbackrest.restoreDrill{name}"
+    for name in ("", ".schedule", ".handled", ".nextRun", ".requested", ".lastProvenRestore", ".drills")
+}
+OUR_OWN |= {
+    f"PerconaPGCluster.status.pgbackrest.restoreDrill.drills[]{name}"
+    for name in (
+        *("", ".id", ".state", ".repo", ".backup", ".startTime", ".completionTime", ".moment", ".timeline"),
+        *(".bytes", ".restoreSeconds", ".checkSeconds", ".checked", ".message"),
+    )
+}
 OUR_OWN |= {"PerconaPGBackup.status.earliestRestorableTime"}
 OUR_OWN |= {f"PerconaPGBackup.status.repoVolume{name}" for name in ("", ".freeBytes", ".capacityBytes")}
 

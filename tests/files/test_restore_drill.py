@@ -1,0 +1,166 @@
+"""restore-drill.sh on a real PostgreSQL and pgBackRest: what is whole is proven, what is not is named."""
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.local_postgres import binaries
+from tests.support.restore_place import Place, segments
+
+SECONDS = 90
+
+
+def drill(place: Place, *options: str, **more: str) -> int:
+    """Run the script on an empty volume; the cluster's own data must stay as it is."""
+    scratch = place.root / "scratch"
+    shutil.rmtree(scratch, ignore_errors=True)
+    place.run("mkdir", str(scratch))
+    before = (place.data / "global/pg_control").read_bytes()
+    values = {"PGDATA": str(scratch / "pg"), "SYSTEM_IDENTIFIER": identifier(place)} | more
+    status = place.begin("--type=default", *options, script="restore-drill.sh", **values).wait(SECONDS)
+    assert (place.data / "global/pg_control").read_bytes() == before
+    return status
+
+
+def identifier(place: Place) -> str:
+    text = place.run(str(binaries() / "pg_controldata"), str(place.data))
+    return re.findall(r"system identifier: +(\d+)", text)[0]
+
+
+def log(place: Place) -> str:
+    return (place.root / "restore.log").read_text()
+
+
+def newest(place: Place) -> str:
+    return (place.root / "repo/backup/db/latest").readlink().name
+
+
+def test_a_backup_with_all_its_wal_is_proven(place: Place) -> None:
+    repository = files(place.root / "repo")
+    assert drill(place, f"--set={newest(place)}") == 0, log(place)
+    report: dict[str, Any] = json.loads(place.message())
+    assert report["systemIdentifier"] == identifier(place)
+    assert report["timeline"] == 2
+    assert re.fullmatch(r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d\.\d+\+00", report["moment"])
+    assert report["bytes"] > 1_000_000
+    assert report["restoreSeconds"] > 0
+    assert report["checked"] == "tables and B-tree indexes"
+    assert files(place.root / "repo") == repository, "a drill writes to no repository"
+
+
+def test_an_event_trigger_does_not_keep_the_checks_from_running(place: Place) -> None:
+    """That of pgAudit fails without its library."""
+    place.start()
+    place.sql(
+        "CREATE FUNCTION refuse() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$;"
+        'CREATE EVENT TRIGGER "it\'s" ON ddl_command_end EXECUTE FUNCTION refuse()'
+    )
+    place.sql("SELECT pg_switch_wal()")
+    place.stop()
+    assert drill(place) == 0, log(place)
+
+
+def files(folder: Path) -> set[str]:
+    return {str(path) for path in folder.rglob("*") if path.is_file()}
+
+
+def flipped_data(place: Place) -> str:
+    """A byte of a file in the backup. pgBackRest does not name a file that it cannot decompress."""
+    path, *_ = (place.root / "repo/backup/db/latest/pg_data/base").rglob("1259.lz4")
+    flip(path)
+    return "lz4 error"
+
+
+def flipped_wal(place: Place) -> str:
+    path = segments(place)[-1]
+    flip(path)
+    return path.name[:24]
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+
+
+def missing_wal(place: Place) -> str:
+    *_, hole, _ = segments(place)
+    hole.unlink()
+    return hole.name[:24]
+
+
+def truncated_manifest(place: Place) -> str:
+    for path in (place.root / "repo/backup/db/latest/").glob("backup.manifest*"):
+        path.write_bytes(path.read_bytes()[:200])
+    return "manifest"
+
+
+CORRUPTIONS = [flipped_data, flipped_wal, missing_wal, truncated_manifest]
+
+
+@pytest.mark.parametrize("corrupt", CORRUPTIONS)
+def test_a_corruption_is_found_and_named(place: Place, corrupt: Callable[[Place], str]) -> None:
+    named = corrupt(place)
+    assert drill(place) == 1, log(place)
+    assert named in place.message()
+
+
+def test_a_wrong_key_is_found_and_named(place: Place) -> None:
+    more = {"PGBACKREST_REPO1_CIPHER_TYPE": "aes-256-cbc", "PGBACKREST_REPO1_CIPHER_PASS": "wrong"}
+    assert drill(place, **more) == 1, log(place)
+    assert "Crypto" in place.message() or "cipher" in place.message()
+
+
+def test_a_backup_of_another_system_is_found_and_named(place: Place) -> None:
+    assert drill(place, SYSTEM_IDENTIFIER="7000000000000000001") == 1, log(place)
+    message = place.message()
+    assert f"database system {identifier(place)}" in message
+    assert "7000000000000000001" in message
+
+
+def test_an_index_that_contradicts_its_table_is_found_and_named(place: Place) -> None:
+    """The backup is whole, and what was backed up is not."""
+    place.start()
+    place.sql("CREATE TABLE many AS SELECT generate_series(1, 10000) AS n; CREATE INDEX sorted ON many (n)")
+    path = place.data / place.sql("CHECKPOINT; SELECT pg_relation_filepath('sorted')").splitlines()[-1]
+    place.stop()
+    disorder(path)
+    place.start()
+    place.run("pgbackrest", "--stanza=db", "--type=full", "backup")
+    place.sql("SELECT pg_switch_wal()")
+    place.stop()
+    assert drill(place) == 1, log(place)
+    assert "pg_amcheck: " in place.message()
+    assert "sorted" in place.message()
+
+
+def disorder(path: Path) -> None:
+    """Swap two entries of the first leaf page of an index."""
+    page = bytearray(path.read_bytes())
+    first = 8192 + 24 + 4 * 4
+    page[first : first + 4], page[first + 4 : first + 8] = (
+        page[first + 4 : first + 8],
+        page[first : first + 4],
+    )
+    path.write_bytes(page)
+
+
+def test_a_subscription_in_the_backup_takes_nothing_from_its_publisher(place: Place) -> None:
+    place.start()
+    place.sql(
+        "CREATE SUBSCRIPTION taken CONNECTION 'host=127.0.0.1 port=1' PUBLICATION p"
+        " WITH (connect = false, slot_name = 'kept')"
+    )
+    place.sql("ALTER SUBSCRIPTION taken ENABLE; SELECT pg_switch_wal()")
+    place.stop()
+    try:
+        assert drill(place) == 0, log(place)
+        assert "subscription" not in log(place)
+    finally:
+        subprocess.run(["rm", "-rf", place.root / "scratch"], check=True)

@@ -1,0 +1,347 @@
+"""Restore drills: when one is due, what its result makes of the status, and a pass that dies at any write."""
+
+import json
+from dataclasses import replace
+from datetime import datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pgoperator import labels, naming
+from pgoperator.api.status import RestoreDrillStatus
+from pgoperator.kube import kinds
+from pgoperator.kube.errors import Forbidden
+from pgoperator.kube.manifest import Manifest
+from pgoperator.runtime.result import Wait
+from reconcilers.pgcluster.backups import inventory
+from reconcilers.pgcluster.drill import act_drill, build_drill_job, decide_drill
+from reconcilers.pgcluster.state.cache import ClusterCache, DrillCache
+from reconcilers.pgcluster.state.view import Restoring, View
+from tests.support.views import CLAIM, NOW, filled_store, view
+from tests.unit.pgcluster.test_archive import backup
+
+REPOS = [{"name": name, "volume": {"volumeClaimSpec": CLAIM}} for name in ("repo1", "repo2")]
+LABEL = "20260102-030000F"
+REPORT = {
+    "systemIdentifier": "7",
+    "timeline": 2,
+    "moment": "2026-01-02 03:00:00.1+00",
+    "bytes": 12345678,
+    "restoreSeconds": 12.5,
+    "checkSeconds": 3.5,
+    "checked": "tables and B-tree indexes",
+}
+
+
+def asked(cron: str = "", now: str = "", known: RestoreDrillStatus | None = None, **how: Any) -> View:
+    """A cluster with these annotations, and with this status of drills."""
+    text = {"pgbackrest": {"restoreDrill": known.to_manifest()}} if known else {}
+    seen = view(
+        status=text | {"patroni": {"status": {"systemIdentifier": "7"}}},
+        backups={"pgbackrest": {"repos": REPOS}},
+        **how,
+    )
+    annotations = {k: v for k, v in ((labels.RESTORE_DRILL, cron), (labels.RESTORE_DRILL_NOW, now)) if v}
+    manifest = seen.manifest | {"metadata": seen.manifest["metadata"] | {"annotations": annotations}}
+    return replace(seen, manifest=manifest)
+
+
+def known(seen: View, *repos: str) -> inventory.BackupInventory:
+    """The backups of these repositories."""
+    made = [backup(f"b{number}", backupName=f"{LABEL}{number}") for number, _ in enumerate(repos)]
+    for one, repo in zip(made, repos, strict=True):
+        one["spec"]["repoName"] = repo
+    return inventory.book(seen, made)
+
+
+def due(seen: View, *repos: str) -> decide_drill.Drill | None:
+    return decide_drill.due(seen, known(seen, *repos or ("repo1",)))
+
+
+def handled(before: timedelta, **more: Any) -> RestoreDrillStatus:
+    return RestoreDrillStatus(schedule="0 * * * *", handled=NOW - before, **more)
+
+
+def test_without_an_annotation_there_is_nothing() -> None:
+    seen = asked()
+    assert decide_drill.status(seen) is None
+    assert due(seen) is None
+    assert decide_drill.conditions(seen, None) == []
+
+
+def test_a_new_schedule_begins_now() -> None:
+    seen = asked("0 * * * *")
+    assert due(seen) is None
+    present = decide_drill.status(seen)
+    assert present is not None
+    assert (present.handled, present.next_run) == (NOW, datetime.fromisoformat("2026-01-02T04:00:00Z"))
+    assert decide_drill.conditions(seen, present) == []
+
+
+def test_what_became_due_is_due_once() -> None:
+    drill = due(asked("0 * * * *", known=handled(timedelta(hours=5))))
+    assert drill is not None
+    assert drill.backup == f"{LABEL}0"
+    after = decide_drill.with_start(handled(timedelta(hours=5)), drill)
+    assert due(asked("0 * * * *", known=after)) is None
+
+
+def test_another_schedule_begins_anew() -> None:
+    assert due(asked("30 * * * *", known=handled(timedelta(hours=5)))) is None
+
+
+def test_a_clock_that_was_ahead_holds_nothing_back() -> None:
+    ahead = handled(timedelta(days=-400))
+    seen = asked("0 * * * *", known=ahead)
+    present = decide_drill.status(seen)
+    assert present is not None
+    assert present.handled == NOW
+
+
+def test_each_value_asks_for_one() -> None:
+    drill = due(asked(now="monday"))
+    assert drill is not None
+    assert drill.requested == "monday"
+    done = decide_drill.with_start(RestoreDrillStatus(), drill)
+    assert due(asked(now="monday", known=done)) is None
+    assert due(asked(now="tuesday", known=done)) is not None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda v: replace(v, restoring=Restoring("r", "Restoring", "i")),
+        lambda v: replace(v, backups_enabled=False),
+        lambda v: replace(
+            v,
+            cluster=v.cluster.model_copy(update={"spec": v.cluster.spec.model_copy(update={"pause": True})}),
+        ),
+    ],
+)
+def test_none_starts_that_could_disturb(change: Any) -> None:
+    seen = asked(now="monday")
+    assert decide_drill.due(change(seen), known(seen, "repo1")) is None
+
+
+def test_none_starts_without_a_backup() -> None:
+    seen = asked(now="monday")
+    assert decide_drill.due(seen, inventory.NO_BACKUPS) is None
+
+
+def test_repositories_take_turns() -> None:
+    first = due(asked(now="1"), "repo1", "repo2")
+    assert first is not None
+    last = result(first.repo)
+    second = due(asked(now="2", known=RestoreDrillStatus(drills=(last,))), "repo1", "repo2")
+    assert second is not None
+    assert second.repo != first.repo
+    third = due(
+        asked(now="3", known=RestoreDrillStatus(drills=(result(second.repo), last))), "repo1", "repo2"
+    )
+    assert third is not None
+    assert third.repo == first.repo
+
+
+def result(repo: str) -> Any:
+    [one] = RestoreDrillStatus.model_validate(
+        {"drills": [{"id": "x", "state": "Succeeded", "repo": repo, "backup": LABEL}]}
+    ).drills
+    return one
+
+
+@pytest.mark.parametrize("cron", ["61 * * * *", "nonsense", "@every 5m"])
+def test_a_bad_schedule_is_named_and_starts_none(cron: str) -> None:
+    seen = asked(cron)
+    assert due(seen) is None
+    [found] = decide_drill.conditions(seen, decide_drill.status(seen))
+    assert found[1:3] == (False, "InvalidSchedule")
+    assert repr(cron) in found.message
+
+
+def test_the_job_touches_no_volume_of_the_cluster() -> None:
+    seen = asked(now="monday")
+    drill = due(seen)
+    assert drill is not None
+    job = build_drill_job.manifest(seen, drill)
+    spec = job["spec"]["template"]["spec"]
+    scratch, *others = spec["volumes"]
+    assert scratch["ephemeral"]["volumeClaimTemplate"]["spec"]["resources"]["requests"] == {"storage": "1Gi"}
+    assert all("persistentVolumeClaim" not in volume for volume in others)
+    assert spec["automountServiceAccountToken"] is False
+    selecting = {labels.DATA, labels.ROLE, labels.INSTANCE, labels.PATRONI}
+    assert not selecting & job["spec"]["template"]["metadata"]["labels"].keys()
+    [container] = spec["containers"]
+    assert {"name": "SYSTEM_IDENTIFIER", "value": "7"} in container["env"]
+    assert f"--set={LABEL}0" in container["command"]
+
+
+def ended(job: Manifest, *, report: str = "", message: str = "") -> list[Manifest]:
+    """The Job and its pod after the end."""
+    good = bool(report)
+    condition = {"type": "Complete" if good else "Failed", "status": "True", "message": "", "reason": "x"}
+    status = {"exitCode": 0 if good else 1, "message": report or message, "finishedAt": NOW.isoformat()}
+    name = build_drill_job.CONTAINER
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": "p",
+            "namespace": "ns1",
+            "uid": "pod-uid",
+            "creationTimestamp": NOW.isoformat(),
+            "labels": {labels.CLUSTER: "cluster1", labels.JOB: job["metadata"]["name"]},
+            "ownerReferences": [{"kind": "Job", "uid": job["metadata"]["uid"], "controller": True}],
+        },
+        "status": {
+            "phase": "Succeeded" if good else "Failed",
+            "containerStatuses": [{"name": name, "state": {"terminated": status}}],
+        },
+    }
+    return [job | {"status": {"conditions": [condition]}}, pod]
+
+
+class Cluster:
+    """An API server for one cluster: passes are made one by one, and any of its writes can be the last."""
+
+    def __init__(self, cron: str = "", now: str = "") -> None:
+        self.cron, self.now = cron, now
+        self.objects: list[Manifest] = []
+        self.known: RestoreDrillStatus | None = None
+        self.cache = ClusterCache()
+        self.created = 0
+        self.refusal: Exception | None = None
+
+    async def create(self, manifest: Manifest) -> None:
+        if self.refusal:
+            raise self.refusal
+        self.created += 1
+        more = {"uid": f"uid-{self.created}", "creationTimestamp": NOW.isoformat()}
+        self.objects.append(manifest | {"metadata": manifest["metadata"] | more})
+
+    async def delete(self, kind: Any, namespace: str, name: str, uid: str) -> None:
+        assert (kind, name) == (kinds.JOB, naming.restore_drill("cluster1"))
+        assert self.objects[0]["metadata"]["uid"] == uid
+        self.objects = []
+
+    async def one_pass(self, *, report: bool = True, others: tuple[ClusterCache, ...] = ()) -> list[Wait]:
+        """`report`: whether the status is written, or the operator dies before."""
+        seen = asked(self.cron, self.now, self.known)
+        ctx: Any = SimpleNamespace(
+            client=SimpleNamespace(create=self.create, delete=self.delete), store=filled_store(self.objects)
+        )
+        present = act_drill.look(ctx, seen)
+        if report:
+            self.known = present
+            seen = asked(self.cron, self.now, self.known)
+        return await act_drill.act(ctx, seen, known(seen, "repo1"), self.cache, others)
+
+    def finding(self) -> tuple[bool, str, str] | None:
+        seen = asked(self.cron, self.now, self.known)
+        found = decide_drill.conditions(seen, decide_drill.status(seen), self.cache.drill.refused)
+        return found[0][1:] if found else None
+
+    def shown(self) -> tuple[bool, str, str]:
+        found = self.finding()
+        assert found is not None
+        return found
+
+
+@pytest.mark.parametrize("lost", range(5))
+async def test_one_request_is_one_drill_wherever_the_operator_dies(lost: int) -> None:
+    """In pass `lost` the status is not written."""
+    cluster = Cluster(now="monday")
+    for number in range(4):
+        await cluster.one_pass(report=number != lost)
+    assert cluster.created == 1
+    assert cluster.finding() is None
+    cluster.objects = ended(cluster.objects[0], report=json.dumps(REPORT))
+    for number in range(4):
+        await cluster.one_pass(report=number != lost)
+    assert cluster.objects == []
+    assert cluster.created == 1
+    assert cluster.known is not None
+    [drill] = cluster.known.drills
+    assert (drill.state, drill.backup, drill.timeline, drill.bytes) == ("Succeeded", f"{LABEL}0", 2, 12345678)
+    assert cluster.known.last_proven_restore == NOW
+    status, reason, message = cluster.shown()
+    assert (status, reason) == (True, "DrillSucceeded")
+    assert message == (
+        f"backup {LABEL}0 in repo1 was restored at 2026-01-02T03:04:05Z to 2026-01-02 03:00:00.1+00, "
+        "in 12.5 s; tables and B-tree indexes were checked"
+    )
+
+
+async def test_a_failure_is_shown_with_its_cause_until_another_drill_succeeds() -> None:
+    cluster = Cluster(now="monday")
+    await cluster.one_pass()
+    cluster.objects = ended(cluster.objects[0], message="a WAL segment is missing")
+    for _ in range(2):
+        await cluster.one_pass()
+    assert cluster.objects == []
+    assert cluster.shown()[:2] == (False, "DrillFailed")
+    assert "a WAL segment is missing" in cluster.shown()[2]
+    cluster.now = "tuesday"
+    await cluster.one_pass()
+    cluster.objects = ended(cluster.objects[0], report=json.dumps(REPORT))
+    await cluster.one_pass()
+    assert cluster.shown()[0]
+    assert cluster.known is not None
+    assert [one.state for one in cluster.known.drills] == ["Succeeded", "Failed"]
+
+
+@pytest.mark.parametrize("report", ["x", "[]", '{"timeline": 1}', json.dumps(REPORT | {"timeline": "x"})])
+async def test_a_report_that_cannot_be_read_proves_nothing(report: str) -> None:
+    cluster = Cluster(now="monday")
+    await cluster.one_pass()
+    cluster.objects = ended(cluster.objects[0], report=report)
+    await cluster.one_pass()
+    assert cluster.shown()[:2] == (False, "DrillFailed")
+    assert cluster.known is not None
+    assert cluster.known.last_proven_restore is None
+
+
+async def test_one_at_a_time() -> None:
+    """Also if the Job of another cluster was created a moment ago, and is not in the store yet."""
+    starting = ClusterCache(drill=DrillCache(starts=True))
+    cluster = Cluster(now="monday")
+    [wait] = await cluster.one_pass(others=(starting, cluster.cache))
+    assert wait.reason == "a restore drill waits for that of another cluster"
+    other = Cluster(now="monday")
+    await other.one_pass()
+    job = other.objects[0]
+    job["metadata"]["namespace"] = "ns2"
+    cluster.objects = [job]
+    assert len(await cluster.one_pass()) == 1
+    assert cluster.created == 0
+    cluster.objects = ended(job, message="x")[:1]
+    await cluster.one_pass()
+    assert cluster.created == 1
+
+
+async def test_a_refused_job_is_shown_and_tried_again() -> None:
+    cluster = Cluster(now="monday")
+    cluster.refusal = Forbidden(403, "Forbidden", "exceeded quota", "Job", "ns1", "cluster1-restore-drill")
+    [wait] = await cluster.one_pass()
+    assert wait.seconds == act_drill.TURN_SECONDS
+    assert cluster.shown()[:2] == (False, "DrillRefused")
+    assert "exceeded quota" in cluster.shown()[2]
+    cluster.refusal = None
+    await cluster.one_pass()
+    await cluster.one_pass()
+    assert cluster.finding() is None
+
+
+async def test_a_proof_gets_old() -> None:
+    proven = RestoreDrillStatus(
+        schedule="0 * * * *",
+        handled=NOW,
+        last_proven_restore=NOW - timedelta(hours=4),
+        drills=(result("repo1"),),
+    )
+    seen = asked("0 * * * *", known=proven)
+    [found] = decide_drill.conditions(seen, decide_drill.status(seen))
+    assert found[1:3] == (False, "DrillOverdue")
+    fresh = proven.model_copy(update={"last_proven_restore": NOW - timedelta(hours=2)})
+    seen = asked("0 * * * *", known=fresh)
+    assert decide_drill.conditions(seen, decide_drill.status(seen))[0].status
