@@ -12,6 +12,7 @@ from pgoperator import labels
 from pgoperator.api.cluster import PGCluster
 from pgoperator.api.pgrestore import PGRestore
 from pgoperator.errors import InvalidSpec
+from pgoperator.postgres import timelines
 from reconcilers.pgcluster.backups.decide_readiness import FOREIGN
 from reconcilers.pgcluster.bootstrap.decide_restore_gate import is_bootstrap
 from reconcilers.pgrestore import decide_check
@@ -58,7 +59,7 @@ def segment(report: str) -> str:
     """
     try:
         position, present, size = report.split("|")
-        number, each = (decide_check.position(position) - 1) // int(size), (1 << 32) // int(size)
+        number, each = (timelines.position(position) - 1) // int(size), (1 << 32) // int(size)
         return f"{int(present[:8], 16):08X}{number // each:08X}{number % each:08X}"
     except (ValueError, ZeroDivisionError):
         raise InvalidSpec(

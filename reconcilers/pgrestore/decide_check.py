@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pgoperator.errors import InvalidSpec
 from pgoperator.postgres import pgbackrest_options
 from pgoperator.postgres.pgbackrest_info import Backup, Info
+from pgoperator.postgres.timelines import Timeline, position
 
 TYPES = ("default", "immediate", "lsn", "name", "time", "xid")
 _MIB = 1024 * 1024
@@ -114,10 +115,12 @@ def choose(
     now: datetime,
     *,
     version: int | None = None,
+    timeline: Timeline | None = None,
 ) -> Choice:
     """Check the options against the repository and choose the backup.
 
-    pgBackRest does not choose it: it would take a backup of any database system in the repository.
+    pgBackRest does not choose it: it would take a backup of any database system in the repository, and one
+    from which recovery cannot get to `timeline`, the one to follow, if its history is known.
     """
     backups = _usable(info, repo, system)
     chosen = pgbackrest_options.option_value(options, "set")
@@ -126,10 +129,12 @@ def choose(
         if found is None:
             labels = ", ".join(b.label for b in backups[-5:])
             raise InvalidSpec(f"repo{repo} has no backup {chosen}; it has {labels}", reason="BackupNotFound")
+        _leading([found], repo, timeline)
         first = found
     else:
         # An upgraded stanza also contains the backups of earlier database systems.
         backups = [b for b in backups if b.database == backups[-1].database]
+        backups = _leading(backups, repo, timeline)
         first = backups[0]
     kind = pgbackrest_options.option_value(options, "type") or "default"
     target = pgbackrest_options.option_value(options, "target") or ""
@@ -147,8 +152,42 @@ def choose(
     _check_version(info, start, version)
     # Recovery follows the newest timeline, to which the newest segment belongs.
     last = next((a.max for a in info.archives if (a.database, a.repo) == (start.database, repo)), None)
-    timeline = _timeline(options, start, last)
-    return Choice(start.label, last if needs_end(options) else None, start.size, timeline)
+    number = _timeline(options, start, last)
+    return Choice(start.label, last if needs_end(options) else None, start.size, number)
+
+
+def followed(info: Info, repo: int, options: Sequence[str], system: int | None) -> tuple[str, int] | None:
+    """The archive and the timeline that recovery follows; None if it stays on that of the backup."""
+    backups = _usable(info, repo, system)
+    chosen = pgbackrest_options.option_value(options, "set")
+    start = next((b for b in backups if b.label == chosen), backups[-1])
+    archive = next((a for a in info.archives if (a.database, a.repo) == (start.database, repo)), None)
+    own = pgbackrest_options.option_value(options, "target-timeline") == "current"
+    if archive is None or own or pgbackrest_options.option_value(options, "type") == "immediate":
+        return None
+    number = _timeline(options, start, archive.max)
+    return (archive.id, number) if number is not None else None
+
+
+def _leading(backups: list[Backup], repo: int, timeline: Timeline | None) -> list[Backup]:
+    """The backups from which recovery can follow the timeline; InvalidSpec if there is none."""
+    if timeline is None:
+        return backups
+    found = [
+        b
+        for b in backups
+        if b.wal_stop is None
+        or b.lsn_stop is None
+        or timeline.has(int(b.wal_stop[:8], 16), position(b.lsn_stop))
+    ]
+    if found:
+        return found
+    subject = f"backup {backups[0].label} does" if len(backups) == 1 else f"the backups in repo{repo} do"
+    raise InvalidSpec(
+        f"{subject} not lead to timeline {timeline.number}, which has left theirs before they ended: name "
+        "another timeline with --target-timeline, or another backup",
+        reason="BackupNotFound",
+    )
 
 
 def _timeline(options: Sequence[str], start: Backup, last: str | None) -> int | None:
@@ -242,9 +281,3 @@ def _ends_before(backup: Backup, kind: str, target: str) -> bool:
     if kind == "lsn" and backup.lsn_stop:
         return position(backup.lsn_stop) <= position(target)
     return True
-
-
-def position(text: str) -> int:
-    """A position in the WAL, such as 0/3000060, as a number."""
-    high, low = text.split("/")
-    return (int(high, 16) << 32) + int(low, 16)
