@@ -26,7 +26,9 @@ from reconcilers.pgcluster.rollout import (
     decide_restarts,
     decide_rolling_update,
     decide_switchover,
+    read_backups,
 )
+from reconcilers.pgcluster.rollout.decide_rolling_update import HandOver, Restart
 from reconcilers.pgcluster.state.cache import (
     Change,
     ChangeCache,
@@ -145,9 +147,9 @@ async def _switch_over(
 async def _leave(ctx: Context, view: View, cache: ClusterCache) -> Wait | None:
     """Switch over from a primary that is not planned."""
     step = decide_rolling_update.leave(view, serving(view, cache))
-    if not isinstance(step, decide_rolling_update.HandOver):
+    if not isinstance(step, HandOver):
         return step
-    if wait := _backoff(cache.changes, view):
+    if wait := _hold(ctx, view, cache.changes):
         return wait
     live = await _live(ctx, view)
     if decide_rolling_update.leave(live, serving(live, cache)) != step:
@@ -168,18 +170,13 @@ async def _roll(ctx: Context, view: View, cache: ClusterCache) -> Wait | None:
     return wait
 
 
-async def _take_roll_step(
-    ctx: Context,
-    view: View,
-    cache: ClusterCache,
-    step: decide_rolling_update.Restart | decide_rolling_update.HandOver,
-) -> Wait:
-    if isinstance(step, decide_rolling_update.HandOver) and (wait := _backoff(cache.changes, view)):
+async def _take_roll_step(ctx: Context, view: View, cache: ClusterCache, step: Restart | HandOver) -> Wait:
+    if (isinstance(step, HandOver) or step.is_primary) and (wait := _hold(ctx, view, cache.changes)):
         return wait
     live = await _live(ctx, view)
     if decide_rolling_update.next_step(live, serving(live, cache)) != step:
         return Wait(CHANGED, SOON)
-    if isinstance(step, decide_rolling_update.HandOver):
+    if isinstance(step, HandOver):
         work = partial(act_handover.switch, ctx, live, _instance(live, step.candidate))
         done = Wait(f"switched over from {step.primary} to {step.candidate}", SOON)
         return await _attempt(ctx, cache.changes, work, done)
@@ -221,7 +218,7 @@ async def _take_restart_step(
     ctx: Context, view: View, cache: ClusterCache, step: decide_restarts.RestartPostgres
 ) -> Wait:
     changes = cache.changes
-    if wait := _backoff(changes, view):
+    if wait := _hold(ctx, view, changes):
         return wait
     live = await _live(ctx, view)
     if decide_restarts.next_step(live, serving(live, cache), _recent_restarts(live, changes)) != step:
@@ -245,12 +242,12 @@ def _recent_restarts(view: View, changes: ChangeCache) -> dict[str, decide_resta
     return {uid: attempt.pending for uid, attempt in changes.restarts.items() if view.now < attempt.until}
 
 
-def _backoff(changes: ChangeCache, view: View) -> Wait | None:
-    """A Wait with the last error until a failed switchover or restart may be retried; None when it may."""
+def _hold(ctx: Context, view: View, changes: ChangeCache) -> Wait | None:
+    """Why the primary stays as it is for now: the last attempt failed, or a backup runs; else None."""
     due = changes.primary_after
-    if due is None or view.now >= due:
-        return None
-    return Wait(changes.primary_error, (due - view.now).total_seconds())
+    if due is not None and view.now < due:
+        return Wait(changes.primary_error, (due - view.now).total_seconds())
+    return read_backups.awaited(ctx, view)
 
 
 async def _attempt(

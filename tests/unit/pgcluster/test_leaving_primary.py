@@ -14,8 +14,9 @@ from reconcilers.pgcluster.rollout import act_changes, act_handover, decide_roll
 from reconcilers.pgcluster.rollout.decide_rolling_update import HandOver
 from reconcilers.pgcluster.state.cache import ClusterCache
 from reconcilers.pgcluster.state.view import Planned, Restoring, View, with_primary
-from tests.support.views import CLAIM, view
+from tests.support.views import CLAIM, filled_store, view
 from tests.unit.pgcluster.observed import bootstrapped, endpoints, instance_pod, leader, stateful_set
+from tests.unit.pgcluster.test_archive import backup
 
 OLD = "cluster1-old-abcd"
 NEW = sorted(
@@ -98,7 +99,14 @@ async def test_the_handover_is_carried_out_and_decided_on_live_objects(
     monkeypatch.setattr(act_changes, "_live", live)
     one, cache = cluster(), ClusterCache()
     cache.replication.following |= {f"uid-of-{naming.pod(name)}" for name in NEW}
-    ctx: Any = SimpleNamespace()
+    running = backup("b", "Running")
+    ctx: Any = SimpleNamespace(store=filled_store([{"kind": "PerconaPGBackup", **running}]))
+    now = leader(OLD)
+    waits = await act_changes.act(ctx, one, cache)
+    assert waits is not None
+    assert waits.reason == "waiting for backup b, at most until 2026-01-02T09:03:05Z"
+    assert taken == []
+    ctx.store = filled_store([])
     now = leader(NEW[0])
     assert await act_changes.act(ctx, one, cache) == Wait(act_changes.CHANGED, act_changes.SOON)
     assert taken == []
