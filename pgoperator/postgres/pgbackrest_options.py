@@ -26,6 +26,8 @@ _FORBIDDEN = {
     "backup": re.compile(rf"{_OURS}|force|online|stop-auto|set|archive-check|archive-mode-check"),
     "restore": re.compile(rf"{_OURS}|target-action|link-map|link-all|recovery-option|archive-mode|force"),
 }
+_DATA = re.compile(r"[./]*(base|global|pg_(?!log\b)\w*|PG_VERSION|backup_label|tablespace_map)(/.*)?|[./]*")
+"""What a server cannot start without, or has lost data without, relative to the data directory."""
 _BOOLEAN = re.compile(r"y|n|")
 _SECONDS = re.compile(r"\d+(\.\d+)?|\d+(ms|[smhdw])")
 _NUMBER = re.compile(r"\d{1,4}")
@@ -138,6 +140,11 @@ def _check(command: str, argument: str) -> None:
         raise InvalidSpec(
             f"options: --type={given} is not a type of pgbackrest {command}; use one of "
             f"{', '.join(_TYPES[command])}",
+            reason=REASON,
+        )
+    if match[1] == "exclude" and _DATA.fullmatch(given):
+        raise InvalidSpec(
+            f"options: --exclude={given} is not allowed: the backup would lack data, and its restore, too",
             reason=REASON,
         )
     if match[1] == "annotation" and given.startswith(OUR_ANNOTATIONS):

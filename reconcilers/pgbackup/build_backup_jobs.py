@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pgoperator import labels, naming
 from pgoperator.api.pgbackup import PGBackup
 from pgoperator.api.repositories import Repository
+from pgoperator.kube.compare import quantity
 from pgoperator.kube.manifest import Manifest
 from reconcilers.pgcluster.backups import build_jobs
 from reconcilers.pgcluster.pods import build_pod
@@ -13,6 +14,8 @@ from reconcilers.pgcluster.state.view import ClusterView
 
 CONTAINER = naming.PGBACKREST_CONTAINER
 BACKUP_SECONDS = 24 * 3600
+BYTES_A_SECOND = 4 * 1024 * 1024
+"""The deadline of a backup grows with the size of the data volumes as if this were its speed."""
 EXPIRE_SECONDS = 300
 
 
@@ -43,8 +46,15 @@ def backup(
         "envFrom": [*(environment.env_from if environment else ())],
     }
     return build_jobs.job(
-        view, name, own, {labels.PGBACKREST_BACKUP: wanted.name}, command, seconds=BACKUP_SECONDS, extra=extra
+        view, name, own, {labels.PGBACKREST_BACKUP: wanted.name}, command, seconds=deadline(view), extra=extra
     )
+
+
+def deadline(view: ClusterView) -> int:
+    """Seconds that a backup may take: a day, or more for a large data volume on a slow network."""
+    claims = [one.data_volume_claim_spec for one in view.cluster.spec.instance_sets()]
+    sizes = [quantity(claim.get("resources", {}).get("requests", {}).get("storage")) for claim in claims]
+    return max(BACKUP_SECONDS, int(max(filter(None, sizes), default=0) / BYTES_A_SECOND))
 
 
 def expire(view: ClusterView, wanted: PGBackup, repo: Repository) -> Manifest:

@@ -258,3 +258,14 @@ def test_a_jobs_manifest(name: str, backups: dict[str, Any]) -> None:
     one = backup(options=["--type=full"], containerOptions={"env": [{"name": "TZ", "value": "1"}]})
     repo = seen.cluster.spec.backups.repos[0]
     assert_golden([build_backup_jobs.backup(seen, one, repo, ["--type=full"], "manual")], f"pgbackup/{name}")
+
+
+@pytest.mark.parametrize(
+    ("sizes", "hours"), [(["1Gi"], 24), (["100Gi"], 24), (["1Gi", "1Ti"], 72.8), (["10Ti"], 728.2)]
+)
+def test_the_deadline_grows_with_the_largest_volume(sizes: list[str], hours: float) -> None:
+    sets = [
+        {"name": f"s{n}", "dataVolumeClaimSpec": CLAIM | {"resources": {"requests": {"storage": size}}}}
+        for n, size in enumerate(sizes)
+    ]
+    assert round(build_backup_jobs.deadline(view(instances=sets)) / 3600, 1) == hours

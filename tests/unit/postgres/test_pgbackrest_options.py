@@ -91,3 +91,17 @@ def test_the_last_value_counts() -> None:
     assert options.option_value(words, "type") == "immediate"
     assert options.option_value(words, "set") == "20240101-000000F"
     assert options.option_value(words, "target") is None
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["base", "base/", "base/16384", "global/pg_control", "./pg_wal", "pg_xact/0000", "PG_VERSION", "", "/"],
+)
+def test_a_backup_without_data_is_refused(value: str) -> None:
+    with pytest.raises(InvalidSpec, match="would lack data"):
+        options.backup([f"--exclude={value}"])
+
+
+@pytest.mark.parametrize("value", ["log/", "pg_log", "pg_log/", "junk", "basement/base"])
+def test_files_that_are_no_data_may_be_left_out(value: str) -> None:
+    assert options.backup([f"--exclude={value}"]) == [f"--exclude={value}"]
