@@ -28,7 +28,7 @@ DEFAULTS: Mapping[str, Value] = {
 MANDATORY: Mapping[str, Value] = {
     "archive_mode": "on",
     "ssl": "on",
-    "ssl_ca_file": "/pgconf/tls/ca.crt",
+    "ssl_ca_file": "/pgconf/tls/replication/ca.crt",
     "ssl_cert_file": "/pgconf/tls/tls.crt",
     "ssl_key_file": "/pgconf/tls/tls.key",
     "unix_socket_directories": SOCKET_DIRECTORY,

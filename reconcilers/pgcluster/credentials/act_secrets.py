@@ -183,7 +183,7 @@ def desired_secrets(
     uses = Counter([*fixed, *(secret for user, secret in by_user.items() if user != naming.MONITOR_USER)])
     return result + [
         (metadata, desired)
-        for metadata, desired in _users(cluster, by_user, _signers(issuer, provided, provided.pooler))
+        for metadata, desired in _users(cluster, by_user, _signers(issuer, provided))
         if uses[metadata["name"]] == 1 or metadata["labels"][labels.PGUSER] == naming.MONITOR_USER
     ]
 
@@ -218,15 +218,18 @@ def _certificates(
     backups_enabled: bool,
 ) -> list[tuple[Manifest, DesiredData]]:
     name = cluster.metadata.name
-    roots = _signers(issuer, provided, provided.replication)
+    # Apart: a client certificate of the CA that signed the server's must not open the databases.
+    of_server, of_clients = (
+        _signer(issuer, provided, one) for one in (provided.server, provided.replication)
+    )
     result = [
         (
             _metadata(cluster, naming.cluster_certificate(name), SERVER),
-            build_certificates.server_certificate(issuer, provided.server, roots),
+            build_certificates.server_certificate(issuer, provided.server, of_server),
         ),
         (
             _metadata(cluster, naming.replication_certificate(name), REPLICATION),
-            build_certificates.replication_certificate(issuer, provided.replication, roots),
+            build_certificates.replication_certificate(issuer, provided.replication, of_clients),
         ),
     ]
     for instance in planned:
@@ -246,22 +249,20 @@ def _certificates(
     return result
 
 
-def _signers(issuer: Issuer, provided: UserSupplied, other: LoadedSecret | None) -> bytes | None:
-    """The CAs that signed the server's certificate and another one: that of replication, or pgBouncer's.
+def _signers(issuer: Issuer, provided: UserSupplied) -> bytes | None:
+    """The CAs that signed the server's certificate and pgBouncer's; None while they are not known."""
+    server, pooler = (_signer(issuer, provided, one) for one in (provided.server, provided.pooler))
+    return pki_check.merge(server, pooler) if server is not None and pooler is not None else None
 
-    None while they are not known, because a Secret is invalid or still missing.
-    """
+
+def _signer(issuer: Issuer, provided: UserSupplied, secret: LoadedSecret | None) -> bytes | None:
+    """The CA that signed a certificate; None while it is not known: a Secret is invalid or still missing."""
+    if secret is None:
+        return issuer.ca.cert if issuer.ca is not None else None
+    if secret.problem is not None:
+        return None
     root = provided.root.data.get("root.crt") if provided.root is not None else None
-    own = issuer.ca.cert if issuer.ca is not None else root
-    authorities = []
-    for secret in (provided.server, other):
-        if secret is not None and secret.problem is not None:
-            return None
-        signed_by = own if secret is None else secret.data.get("ca.crt") or own
-        if signed_by is None or (secret is None and issuer.ca is None):
-            return None
-        authorities.append(signed_by)
-    return pki_check.merge(*authorities)
+    return secret.data.get("ca.crt") or (issuer.ca.cert if issuer.ca is not None else root)
 
 
 def _pooler(issuer: Issuer, provided: UserSupplied) -> DesiredData:

@@ -26,7 +26,7 @@ _REPLICATION = {
     "sslmode": "verify-ca",
     "sslcert": f"{naming.TLS_PATH}/replication/tls.crt",
     "sslkey": f"{naming.TLS_PATH}/replication/tls.key",
-    "sslrootcert": f"{naming.TLS_PATH}/replication/ca.crt",
+    "sslrootcert": f"{naming.TLS_PATH}/ca.crt",
 }
 _REST_CERTIFICATE = f"{naming.PATRONI_PATH}/~postgres-operator/patroni.crt+key"
 _REST_AUTHORITY = f"{naming.PATRONI_PATH}/~postgres-operator/patroni.ca-roots"

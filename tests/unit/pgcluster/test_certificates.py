@@ -149,9 +149,10 @@ def test_a_server_certificate_of_the_author_s_is_served_and_replicas_still_get_i
     assert server["tls.crt"] == brought.server.data["tls.crt"]  # type: ignore[union-attr]
     assert set(server) == set(replication) == {"tls.crt", "tls.key", "ca.crt"}
     cert(replication["tls.crt"]).verify_directly_issued_by(cert(CA.cert))
-    # Each side trusts the other's authority.
-    assert server["ca.crt"] == replication["ca.crt"]
-    assert subjects(server["ca.crt"]) == ["CN=theirs", "CN=postgres-operator-ca"]
+    # Replicas verify the server by the first, the server verifies replicas by the second: whoever gets a
+    # certificate from the other CA, with the common name of replicas, does not get in.
+    assert subjects(server["ca.crt"]) == ["CN=theirs"]
+    assert replication["ca.crt"] == CA.cert
     assert all_secrets(brought, found) == found
 
 
@@ -161,6 +162,7 @@ def test_both_of_the_author_s_leave_no_trust_in_ours() -> None:
     )
     found = all_secrets(brought, all_secrets(UserSupplied()))
     assert subjects(found["cluster1-cluster-cert"]["ca.crt"]) == ["CN=theirs"]
+    assert subjects(found["cluster1-replication-cert"]["ca.crt"]) == ["CN=theirs"]
     assert found["cluster1-replication-cert"]["tls.key"] == brought.replication.data["tls.key"]  # type: ignore[union-attr]
 
 

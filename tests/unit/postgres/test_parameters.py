@@ -30,7 +30,7 @@ def test_defaults_and_mandatory_values() -> None:
         "password_encryption": "scram-sha-256",
         "restore_command": "get %f %p",
         "ssl": "on",
-        "ssl_ca_file": "/pgconf/tls/ca.crt",
+        "ssl_ca_file": "/pgconf/tls/replication/ca.crt",
         "ssl_cert_file": "/pgconf/tls/tls.crt",
         "ssl_key_file": "/pgconf/tls/tls.key",
         "unix_socket_directories": "/tmp/postgres",
