@@ -50,8 +50,11 @@ async def act(
     present = decide_drill.status(view)
     _measure(view, present)
     if (job := _job(ctx, view)) is not None:
-        cache.drill = DrillCache()
-        return await _finish(ctx, view, job)
+        running = _read(ctx, view, job)
+        cache.drill = DrillCache(refused=decide_drill.hanging(running, view.now))
+        return (
+            await _finish(ctx, view, job) if running.ended else [Wait("a restore drill runs", TURN_SECONDS)]
+        )
     if present is None:
         return []
     if (drill := decide_drill.due(view, known)) is None:
@@ -78,8 +81,6 @@ async def _start(ctx: Context, view: View, drill: Drill, cache: ClusterCache) ->
 
 async def _finish(ctx: Context, view: View, job: Manifest) -> list[Wait]:
     """Delete a Job whose result the status has, its pod, and with it the scratch volume."""
-    if not _read(ctx, view, job).ended:
-        return []
     if not decide_drill.is_recorded(view, job):
         return [Wait("the status gets the result of a restore drill", 1)]
     with suppress(NotFound):

@@ -25,6 +25,7 @@ from reconcilers.pgcluster.state.view import View
 CONDITION = "RestoreProven"
 KEPT = 10
 """Results in the status."""
+POD_PATIENCE = timedelta(minutes=10)
 GRACE = timedelta(hours=1)
 """For the drill itself, and its turn among the drills of other clusters."""
 
@@ -110,6 +111,13 @@ def with_start(present: RestoreDrillStatus, drill: Drill) -> RestoreDrillStatus:
     return present.model_copy(update=more)
 
 
+def hanging(running: JobStatus, now: datetime) -> str:
+    """Why a Job's pod has not started for long; "" if it has, or may still."""
+    if running.started or running.ended or now - datetime.fromisoformat(running.created) < POD_PATIENCE:
+        return ""
+    return f"the pod of Job {running.name} does not start: {running.cause or 'see its events'}"
+
+
 def is_recorded(view: View, job: Manifest) -> bool:
     """Whether the stored status has the result of a Job."""
     return any(one.id == uid_of(job) for one in _previous(view).drills)
@@ -150,7 +158,7 @@ def _result(ended: JobStatus, base: dict[str, object]) -> RestoreDrillResult:
 def conditions(view: View, present: RestoreDrillStatus | None, refused: str = "") -> list[Finding]:
     """Whether a restore is proven; no condition as long as that is not known.
 
-    `refused`: why the Job could not be created.
+    `refused`: why the Job cannot be created, or its pod does not start.
     """
     if present is None:
         return []

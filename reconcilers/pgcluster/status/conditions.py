@@ -67,7 +67,7 @@ class PassResult:
     drill: RestoreDrillStatus | None = None
     """Restore drills; None if nobody asked for them."""
     drill_refused: str = ""
-    """Why the Job of a restore drill could not be created."""
+    """Why the Job of a restore drill cannot be created, or its pod does not start."""
 
 
 def findings(

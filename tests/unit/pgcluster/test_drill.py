@@ -332,6 +332,24 @@ async def test_a_refused_job_is_shown_and_tried_again() -> None:
     assert cluster.finding() is None
 
 
+async def test_a_pod_that_does_not_start_is_shown_with_its_cause() -> None:
+    cluster = Cluster(now="monday")
+    await cluster.one_pass()
+    assert await cluster.one_pass() == [Wait("a restore drill runs", act_drill.TURN_SECONDS)]
+    assert cluster.finding() is None
+    job = cluster.objects[0]
+    job["metadata"]["creationTimestamp"] = (NOW - decide_drill.POD_PATIENCE).isoformat()
+    pod = ended(job, message="-")[1]
+    no_room = {"type": "PodScheduled", "status": "False", "message": "0/3 nodes have room"}
+    cluster.objects = [job, pod | {"status": {"phase": "Pending", "conditions": [no_room]}}]
+    await cluster.one_pass()
+    assert cluster.shown()[:2] == (False, "DrillRefused")
+    assert cluster.shown()[2].endswith("does not start: 0/3 nodes have room")
+    cluster.objects = ended(job, report=json.dumps(REPORT))
+    await cluster.one_pass()
+    assert cluster.shown()[0]
+
+
 async def test_a_proof_gets_old() -> None:
     proven = RestoreDrillStatus(
         schedule="0 * * * *",
