@@ -14,7 +14,12 @@ PATIENCE = timedelta(hours=6)
 
 
 def awaited(ctx: Context, view: View) -> Wait | None:
-    """A Wait for the end of a backup that runs; None without one, or if it is too old to wait for."""
+    """A Wait for the end of a backup that runs; None without one, or if it is too old to wait for.
+
+    Nothing waits for the backup of a primary that is down: the change may be what brings it back.
+    """
+    if view.observed.primary is None or not view.observed.primary.is_ready:
+        return None
     for backup in ctx.store.select(kinds.PG_BACKUP, view.namespace, {}):
         if backup["spec"].get("pgCluster") != view.name or backup.get("status", {}).get("state") != RUNNING:
             continue

@@ -9,13 +9,17 @@ import pytest
 from pgoperator.kube.manifest import Manifest
 from reconcilers.pgcluster.rollout import read_backups
 from tests.support.views import NOW, filled_store, view
+from tests.unit.pgcluster import observed
 from tests.unit.pgcluster.test_archive import backup
 
+PRIMARY = "cluster1-instance1-abcd"
 
-def awaited(*backups: Manifest) -> str:
+
+def awaited(*backups: Manifest, ready: bool = True) -> str:
     store = filled_store([{"kind": "PerconaPGBackup", **one} for one in backups])
     ctx: Any = SimpleNamespace(store=store)
-    wait = read_backups.awaited(ctx, view())
+    primary = observed.instance_pod(PRIMARY, "primary", "running", ready=ready)
+    wait = read_backups.awaited(ctx, view([primary, observed.leader(PRIMARY)]))
     return wait.reason if wait else ""
 
 
@@ -39,3 +43,8 @@ def test_neither_is_a_backup_of_another_cluster() -> None:
 def test_a_backup_that_does_not_end_stops_nothing() -> None:
     assert awaited(backup("b", "Running", at=NOW - read_backups.PATIENCE)) == ""
     assert awaited(backup("b", "Running", at=NOW - read_backups.PATIENCE + timedelta(seconds=1)))
+
+
+def test_a_primary_that_is_down_waits_for_nothing() -> None:
+    assert awaited(backup("b", "Running"))
+    assert awaited(backup("b", "Running"), ready=False) == ""
