@@ -102,13 +102,11 @@ class World:
 
     def archive(self) -> None:
         """Finish the segment, as the operator does before a restore, and wait until it is archived."""
-        last = self.place.sql(
-            "SELECT pg_walfile_name(pg_current_wal_lsn()) FROM (SELECT txid_current()) AS commit"
-        )
-        self.place.sql("SELECT pg_switch_wal()")
+        self.place.sql("SELECT txid_current()")
+        last = self.place.sql("SELECT pg_walfile_name(pg_switch_wal())")
         until = time.monotonic() + 30
-        while self.place.sql("SELECT last_archived_wal FROM pg_stat_archiver") < last:
-            assert time.monotonic() < until, "WAL is not archived"
+        while (archived := self.place.sql("SELECT last_archived_wal FROM pg_stat_archiver")) < last:
+            assert time.monotonic() < until, f"{last} is not archived, but {archived}"
             time.sleep(0.05)
 
     # --- restores ---
