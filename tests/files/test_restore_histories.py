@@ -23,7 +23,7 @@ from reconcilers.pgrestore import decide_check, decide_history
 from tests.support.output import emit
 from tests.support.restore_place import Place
 
-SECONDS = float(os.environ.get("HISTORY_SECONDS", "60"))
+SECONDS = float(os.environ.get("HISTORY_SECONDS", "40"))
 SEED = int(os.environ.get("HISTORY_SEED", str(random.SystemRandom().randrange(10**6))))
 
 
