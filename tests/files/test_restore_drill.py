@@ -54,6 +54,25 @@ def test_a_backup_with_all_its_wal_is_proven(place: Place) -> None:
     assert files(place.root / "repo") == repository, "a drill writes to no repository"
 
 
+def test_tablespaces_are_restored_into_the_scratch_volume(place: Place) -> None:
+    folder = place.root / "tablespaces"
+    place.run("mkdir", "-p", str(folder / "cold"))
+    place.start()
+    place.sql(f"CREATE TABLESPACE cold LOCATION '{folder}/cold'")
+    place.sql("CREATE TABLE stored TABLESPACE cold AS SELECT generate_series(1, 7)")
+    place.run("pgbackrest", "--stanza=db", "--type=full", "backup")
+    place.sql("SELECT pg_switch_wal()")
+    place.stop()
+    before = files(folder)
+    try:
+        status = drill(place, f"--tablespace-map-all={place.root}/scratch/tablespaces")
+        assert status == 0, log(place)
+        assert files(folder) == before
+        assert (place.root / "scratch/tablespaces/cold").is_dir()
+    finally:
+        shutil.rmtree(folder)
+
+
 def test_an_event_trigger_does_not_keep_the_checks_from_running(place: Place) -> None:
     """That of pgAudit fails without its library."""
     place.start()

@@ -5,6 +5,8 @@ PostgreSQL in it listens on no address.
 """
 
 from pgoperator import labels, naming
+from pgoperator.api.instances import InstanceSet
+from pgoperator.kube.compare import quantity
 from pgoperator.kube.manifest import Manifest
 from reconcilers.pgcluster.backups import build_repo_host
 from reconcilers.pgcluster.drill.decide_drill import Drill
@@ -45,6 +47,18 @@ def manifest(view: View, drill: Drill) -> Manifest:
     }
 
 
+def _claim(instance_set: InstanceSet) -> Manifest:
+    """The spec of the scratch volume: that of the data volume, with room for all tablespaces."""
+    claim = build_pod.claim(instance_set.data_volume_claim_spec)
+    specs = [claim, *(volume.data_volume_claim_spec for volume in instance_set.tablespace_volumes)]
+    sizes = [quantity(spec.get("resources", {}).get("requests", {}).get("storage")) for spec in specs]
+    if len(specs) == 1 or None in sizes:
+        return claim
+    total = str(int(sum(size for size in sizes if size is not None)))
+    resources = claim["resources"] | {"requests": claim["resources"]["requests"] | {"storage": total}}
+    return claim | {"resources": resources}
+
+
 def _pod(view: View, drill: Drill) -> Manifest:
     spec, instance_set = view.cluster.spec, view.cluster.spec.instance_sets()[0]
     pgbackrest = spec.backups.pgbackrest
@@ -61,7 +75,13 @@ def _pod(view: View, drill: Drill) -> Manifest:
         view,
         CONTAINER,
         build_pod.image(view, spec.image, "postgres", version),
-        command=build_pod.script("restore-drill.sh", f"--set={drill.backup}", "--type=default"),
+        # The volumes of tablespaces are not here.
+        command=build_pod.script(
+            "restore-drill.sh",
+            f"--set={drill.backup}",
+            "--type=default",
+            f"--tablespace-map-all={naming.DATA_PATH}/tablespaces",
+        ),
         resources=getattr(pgbackrest.restore, "resources", None) or pgbackrest.jobs.resources,
         volumeMounts=[
             {"name": SCRATCH, "mountPath": naming.DATA_PATH},
@@ -72,7 +92,7 @@ def _pod(view: View, drill: Drill) -> Manifest:
         ],
         **build_repo_host.variables(view, [{"name": name, "value": value} for name, value in values.items()]),
     )
-    claim = build_pod.claim(instance_set.data_volume_claim_spec)
+    claim = _claim(instance_set)
     result: Manifest = build_pod.pod_spec(
         view,
         instance_set,

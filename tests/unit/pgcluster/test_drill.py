@@ -174,6 +174,21 @@ def test_the_job_touches_no_volume_of_the_cluster() -> None:
     [container] = spec["containers"]
     assert {"name": "SYSTEM_IDENTIFIER", "value": "7"} in container["env"]
     assert f"--set={LABEL}0" in container["command"]
+    assert "--tablespace-map-all=/pgdata/tablespaces" in container["command"]
+
+
+def test_the_scratch_volume_has_room_for_tablespaces() -> None:
+    two_gib = CLAIM | {"resources": {"requests": {"storage": "2Gi"}}}
+    tablespaces = [{"name": name, "dataVolumeClaimSpec": two_gib} for name in ("a", "b")]
+    one = {"name": "instance1", "replicas": 1, "dataVolumeClaimSpec": CLAIM, "tablespaceVolumes": tablespaces}
+    seen = asked(now="monday", instances=[one])
+    drill = due(seen)
+    assert drill is not None
+    job = build_drill_job.manifest(seen, drill)
+    scratch = job["spec"]["template"]["spec"]["volumes"][0]
+    spec = scratch["ephemeral"]["volumeClaimTemplate"]["spec"]
+    assert spec["resources"]["requests"] == {"storage": str(5 * 1024**3)}
+    assert spec["accessModes"] == CLAIM["accessModes"]
 
 
 def ended(job: Manifest, *, report: str = "", message: str = "") -> list[Manifest]:
