@@ -27,7 +27,14 @@ trap 'if [ -n "$server" ]; then kill -QUIT "$server"; fi; exit 143' TERM INT
 . "$here/restore-server.sh"
 
 began=${EPOCHREALTIME/./}
-FIND_END=yes RESTORE_ID=drill bash "$here/restore.sh" "$@" & wait $! || exit
+FIND_END=yes RESTORE_ID=drill bash "$here/restore.sh" "$@" & wait $!
+status=$?
+if ((status == 1)) && grep -q 'raised from' "$message"; then
+    # pgBackRest does not name a file of a backup that it cannot decompress. This reads the whole repository.
+    timeout "${VERIFY_SECONDS:-600}" pgbackrest "--stanza=$STANZA" "--repo=$REPO" --log-level-console=info verify 2>&1 |
+        grep -oE "invalid (checksum|size) '[^']*'" | head -n 3 | tee -a "$message" >&2
+fi
+((status == 0)) || exit "$status"
 restored=$(since "$began")
 # Without a transaction behind the backup there is no such line.
 moment=$(sed -n 's/.*last completed transaction was at log time //p' "$log" | tail -n 1)
