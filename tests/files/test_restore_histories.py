@@ -9,8 +9,11 @@ a history, HISTORY_SECONDS prolongs it.
 import os
 import random
 import shutil
+import subprocess
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -148,7 +151,8 @@ class World:
         if choice.wal_last:
             environment |= {"WAL_LAST": choice.wal_last, "FORMER_WAL": "required"}
         self.place.stop()
-        status = self.place.restore(*arguments, f"--set={choice.label}", **environment)
+        with self.fault():
+            status = self.place.restore(*arguments, f"--set={choice.label}", **environment)
         self.place.start()
         found = self.rows()
         if status != 0:
@@ -175,6 +179,28 @@ class World:
         shutil.rmtree(self.place.data.with_name(f"pg_before_{name}"), ignore_errors=True)
         # As the operator does after each restore.
         self.backup("full")
+
+    @contextmanager
+    def fault(self) -> Iterator[None]:
+        """Sometimes a file of the repository is missing or broken meanwhile: then a restore may only fail."""
+        repository = self.place.root / "repo"
+        files = [path for path in sorted(repository.rglob("*.lz4")) if path.is_file()]
+        if not files or self.dice.random() > 0.3:
+            yield
+            return
+        path, kept = self.dice.choice(files), self.place.root / "kept-file"
+        subprocess.run(["cp", "-a", path, kept], check=True)
+        if self.dice.random() < 0.5:
+            path.unlink()
+        else:
+            content = bytearray(path.read_bytes())
+            content[self.dice.randrange(len(content))] ^= 0x55
+            path.write_bytes(content)
+        self.tell(f"  broke {path.relative_to(repository)}")
+        try:
+            yield
+        finally:
+            subprocess.run(["cp", "-a", kept, path], check=True)
 
     def check(self, options: list[str]) -> tuple[list[str], decide_check.Choice]:
         arguments = decide_check.arguments(options)
