@@ -33,7 +33,7 @@ class Client:
     def sql(self, uri: str, query: str, **settings: str) -> str:
         """Run SQL over the network with psql; `settings` are libpq's environment variables."""
         # The URI holds a password: pass it on standard input, because the process list shows arguments.
-        exports = {"PGCONNECT_TIMEOUT": "5"} | settings
+        exports = {"PGCONNECT_TIMEOUT": "10"} | settings
         lines = [f"export {key}='{value}'" for key, value in exports.items()]
         script = "; ".join(["read -r uri", *lines, 'psql --no-psqlrc -qAt -v ON_ERROR_STOP=1 -d "$uri" -f -'])
         return self.run("bash", "-c", script, stdin=f"{uri}\n{query}\n", seconds=180).strip()
