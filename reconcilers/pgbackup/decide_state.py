@@ -28,6 +28,8 @@ WAITING = "Waiting"
 START_DEADLINE = timedelta(minutes=2)
 POD_DEADLINE = timedelta(minutes=10)
 CLUSTER_DEADLINE = timedelta(minutes=10)
+LOST = timedelta(minutes=5)
+"""Longer than the grace period of a pod: without another one for so long, its node is probably gone."""
 PRECISION = timedelta(seconds=1)
 """pgBackRest compares whole seconds: it takes a backup for a target that is later than its end by this."""
 RESTORABLE = "{:%Y-%m-%d %H:%M:%S.%f%z}"
@@ -145,6 +147,10 @@ def running(backup: PGBackup, cluster: PGCluster, job: JobStatus | None, now: da
         return Step(failed(backup, job.cause or f"Job {job.name} failed", now))
     if job.succeeded:
         return _succeeded(backup, cluster, job, now)
+    return _unfinished(backup, job, now)
+
+
+def _unfinished(backup: PGBackup, job: JobStatus, now: datetime) -> Step:
     if not job.started:
         left = datetime.fromisoformat(job.created) + POD_DEADLINE - now
         if left <= timedelta():
@@ -153,7 +159,15 @@ def running(backup: PGBackup, cluster: PGCluster, job: JobStatus | None, now: da
             return Step(failed(backup, cause, now), Act.REMOVE)
         seconds = min(left.total_seconds() + 1, RETRY_SECONDS)
         return Step(backup.status, wait=job.cause or WAITING_FOR_POD, seconds=seconds, cause=job.cause)
-    return Step(backup.status, wait="waiting for pgBackRest to finish", seconds=600)
+    if job.idle_since is not None and now - job.idle_since > LOST:
+        cause = (
+            f"no pod of Job {job.name} has run since {job.idle_since:%Y-%m-%dT%H:%M:%SZ}: if its node is "
+            "gone, delete the pod by force (kubectl delete pod --force); until then nobody else may use the "
+            "repositories"
+        )
+        return Step(backup.status, wait=cause, seconds=60, cause=cause)
+    # Kubernetes deletes the pods of a node that is gone, which is no event that wakes this backup.
+    return Step(backup.status, wait="waiting for pgBackRest to finish", seconds=120)
 
 
 def _succeeded(backup: PGBackup, cluster: PGCluster, job: JobStatus, now: datetime) -> Step:

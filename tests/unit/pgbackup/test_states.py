@@ -191,6 +191,17 @@ def test_a_pod_that_does_not_begin() -> None:
     assert "no node" in (step.status.error or "")
 
 
+def test_a_pod_that_was_lost_with_its_node_is_reported_with_the_way_out() -> None:
+    one, cluster = backup("Running"), view().cluster
+    job = seen(started=True, idle_since=NOW)
+    assert decide_state.running(one, cluster, job, NOW + decide_state.LOST).cause == ""
+    step = decide_state.running(one, cluster, job, NOW + decide_state.LOST + timedelta(seconds=1))
+    assert step.status.state == "Running", "pgBackRest may still work on the node"
+    assert step.act == Act.NOTHING
+    assert "no pod of Job j has run since 2026-01-02T03:04:05Z" in step.cause
+    assert "kubectl delete pod --force" in step.cause
+
+
 def test_destinations() -> None:
     repos = [
         REPO,
