@@ -174,7 +174,7 @@ def _result(
         init_sql=act_init_sql.done(view, cache),
         backups=act_backups.look(ctx, view),
         change=cache.changes.change,
-        drill=act_drill.look(ctx, view),
+        drill=act_drill.status(ctx, view),
         drill_refused=cache.drill.refused,
     )
 

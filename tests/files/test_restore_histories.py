@@ -64,7 +64,7 @@ class World:
     def now(self) -> datetime:
         return datetime.fromisoformat(self.place.sql("SELECT clock_timestamp()"))
 
-    def tell(self, text: str) -> None:
+    def note(self, text: str) -> None:
         self.story.append(f"{datetime.now(UTC):%H:%M:%S.%f} {text}")
 
     def write(self) -> None:
@@ -74,7 +74,7 @@ class World:
             self.place.sql(f"INSERT INTO history VALUES ({self.number})")
             query = f"SELECT pg_xact_commit_timestamp(xmin) FROM history WHERE n = {self.number}"
             self.line.commits.append(Commit(self.number, datetime.fromisoformat(self.place.sql(query))))
-        self.tell(f"wrote up to {self.number}")
+        self.note(f"wrote up to {self.number}")
 
     def rest(self) -> None:
         time.sleep(self.dice.uniform(0.1, 1.2))
@@ -82,7 +82,7 @@ class World:
     def backup(self, kind: str = "") -> None:
         kind = kind or self.dice.choice(["full", "diff", "incr"])
         self.place.run("pgbackrest", "--stanza=db", f"--type={kind}", "--no-expire-auto", "backup")
-        self.tell(f"backup {kind} {self.info().backups[-1].label}")
+        self.note(f"backup {kind} {self.info().backups[-1].label}")
 
     def forget(self) -> None:
         """Remove a backup from the repository, with those that depend on it, but never the last one."""
@@ -93,12 +93,12 @@ class World:
         if label == backups[-1].full_label:
             return
         self.place.run("pgbackrest", "--stanza=db", f"--set={label}", "expire")
-        self.tell(f"removed backup {label}")
+        self.note(f"removed backup {label}")
 
     def crash(self) -> None:
         self.place.run("pg_ctl", "-m", "immediate", "-D", str(self.place.data), "stop")
         self.place.start()
-        self.tell("crashed")
+        self.note("crashed")
 
     def info(self) -> pgbackrest_info.Info:
         return pgbackrest_info.parse(self.place.run("pgbackrest", "--stanza=db", "--output=json", "info"))
@@ -138,13 +138,13 @@ class World:
         return next(line for line in reversed(self.lines) if line.since <= moment)
 
     def restore(self, options: list[str], expected: list[Commit] | None, target: datetime | None) -> None:
-        self.tell(f"restore {' '.join(options) or 'to the end'}")
+        self.note(f"restore {' '.join(options) or 'to the end'}")
         before, began = self.rows(), datetime.now(UTC)
         try:
             arguments, choice = self.check(options)
         except InvalidSpec as error:
             self.counts["refused"] += 1
-            self.tell(f"  refused: {error}")
+            self.note(f"  refused: {error}")
             return
         name = f"r{len(self.restores)}{self.counts['failed']}"
         environment = {"RESTORE_ID": name}
@@ -157,11 +157,11 @@ class World:
         found = self.rows()
         if status != 0:
             self.counts["failed"] += 1
-            self.tell(f"  failed: {self.place.message().strip()}")
+            self.note(f"  failed: {self.place.message().strip()}")
             assert found == before, "a restore that fails changes nothing"
             return
         self.counts["restored"] += 1
-        self.tell(f"  restored to {len(found)} rows from {choice.label}")
+        self.note(f"  restored to {len(found)} rows from {choice.label}")
         if expected is not None:
             assert found == sorted(commit.number for commit in expected), f"target {target}"
         else:
@@ -196,7 +196,7 @@ class World:
             content = bytearray(path.read_bytes())
             content[self.dice.randrange(len(content))] ^= 0x55
             path.write_bytes(content)
-        self.tell(f"  broke {path.relative_to(repository)}")
+        self.note(f"  broke {path.relative_to(repository)}")
         try:
             yield
         finally:

@@ -27,7 +27,7 @@ TURN_SECONDS = 60.0
 """Between two looks whether another cluster's drill has ended: no event of that cluster wakes this one."""
 
 
-def look(ctx: Context, view: View) -> RestoreDrillStatus | None:
+def status(ctx: Context, view: View) -> RestoreDrillStatus | None:
     """The status of drills, with the Job that runs or has ended; None if nobody asked for drills."""
     present = decide_drill.status(view)
     job = _job(ctx, view)

@@ -245,7 +245,7 @@ class Cluster:
         ctx: Any = SimpleNamespace(
             client=SimpleNamespace(create=self.create, delete=self.delete), store=filled_store(self.objects)
         )
-        present = act_drill.look(ctx, seen)
+        present = act_drill.status(ctx, seen)
         if report:
             self.known = present
             seen = asked(self.cron, self.now, self.known)
