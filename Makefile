@@ -50,7 +50,7 @@ images: ## Build the images that are missing or out of date
 
 
 .PHONY: test check test-unit test-api test-local test-e2e coverage bench chaos
-test: ## Run all tests, and install what they need (80 min on two cores)
+test: ## Run all tests, and install what they need (60 to 85 min on two cores)
 	@$(MAKE) --keep-going check test-api test-local test-e2e
 
 check: venv ## Format, lint, types, layers, scripts, generated files, documentation, unit tests
