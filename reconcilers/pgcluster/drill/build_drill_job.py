@@ -1,7 +1,8 @@
 """The Job of a restore drill: a pod with a scratch volume that goes with it. Pure.
 
-The volume has the size and storage class of the first instance set's volumes. No Service selects the pod, and
-PostgreSQL in it listens on no address.
+The volume has the size and storage class of the first instance set's volumes. The pod is placed like the Jobs of
+backups: rules that keep instances apart would leave no node for it. No Service selects it, and PostgreSQL in it
+listens on no address.
 """
 
 from pgoperator import labels, naming
@@ -93,9 +94,16 @@ def _pod(view: View, drill: Drill) -> Manifest:
         **build_repo_host.variables(view, [{"name": name, "value": value} for name, value in values.items()]),
     )
     claim = _claim(instance_set)
+    # It may run where instances run, and writes files as they do.
+    placement = pgbackrest.jobs.model_copy(
+        update={
+            "security_context": pgbackrest.jobs.security_context or instance_set.security_context,
+            "tolerations": (*pgbackrest.jobs.tolerations, *instance_set.tolerations),
+        }
+    )
     result: Manifest = build_pod.pod_spec(
         view,
-        instance_set,
+        placement,
         containers=[container],
         volumes=[
             {"name": SCRATCH, "ephemeral": {"volumeClaimTemplate": {"spec": claim}}},

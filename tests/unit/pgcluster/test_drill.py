@@ -191,6 +191,25 @@ def test_the_scratch_volume_has_room_for_tablespaces() -> None:
     assert spec["accessModes"] == CLAIM["accessModes"]
 
 
+def test_rules_that_keep_instances_apart_do_not_hold_for_the_job() -> None:
+    """With an instance on each node, no node would be left."""
+    term = {
+        "topologyKey": "kubernetes.io/hostname",
+        "labelSelector": {"matchLabels": {labels.CLUSTER: "cluster1"}},
+    }
+    apart = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
+    taint = {"key": "databases", "operator": "Exists"}
+    instance = {"name": "instance1", "replicas": 1, "dataVolumeClaimSpec": CLAIM}
+    instance |= {"affinity": apart, "tolerations": [taint], "securityContext": {"runAsUser": 7}}
+    seen = asked(now="monday", instances=[instance])
+    drill = due(seen)
+    assert drill is not None
+    spec = build_drill_job.manifest(seen, drill)["spec"]["template"]["spec"]
+    assert "affinity" not in spec
+    assert spec["tolerations"] == [taint]
+    assert spec["securityContext"] == {"runAsUser": 7}
+
+
 def ended(job: Manifest, *, report: str = "", message: str = "") -> list[Manifest]:
     """The Job and its pod after the end."""
     good = bool(report)
