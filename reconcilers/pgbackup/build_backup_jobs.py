@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pgoperator import labels, naming
 from pgoperator.api.pgbackup import PGBackup
 from pgoperator.api.repositories import Repository
-from pgoperator.kube.compare import quantity
 from pgoperator.kube.manifest import Manifest
 from reconcilers.pgcluster.backups import build_jobs
 from reconcilers.pgcluster.pods import build_pod
@@ -52,9 +51,9 @@ def backup(
 
 def deadline(view: ClusterView) -> int:
     """Seconds that a backup may take: a day, or more for a large data volume on a slow network."""
-    claims = [one.data_volume_claim_spec for one in view.cluster.spec.instance_sets()]
-    sizes = [quantity(claim.get("resources", {}).get("requests", {}).get("storage")) for claim in claims]
-    return max(BACKUP_SECONDS, int(max(filter(None, sizes), default=0) / BYTES_A_SECOND))
+    sets = view.cluster.spec.instance_sets()
+    largest = max((build_pod.size(one.data_volume_claim_spec) for one in sets), default=0)
+    return max(BACKUP_SECONDS, largest // BYTES_A_SECOND)
 
 
 def expire(view: ClusterView, wanted: PGBackup, repo: Repository) -> Manifest:

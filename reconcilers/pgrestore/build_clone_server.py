@@ -107,10 +107,9 @@ def job(view: ClusterView, restore: PGRestore, repo: Repository) -> Manifest:
         containers=[container],
         volumes=[*_volumes(view, restore, repo), build_pod.scripts_volume(view.name), build_pod.TMP_VOLUME],
         account=None,
-        selector={},
+        selector=None,  # the volume determines the node
         fs_group=build_pod.POSTGRES_GROUP,
     )
-    del pod["topologySpreadConstraints"]  # the volume determines the node
     address = {"hostname": name(view.name, restore), "subdomain": naming.pods(view.name)}
     return {
         "apiVersion": "batch/v1",

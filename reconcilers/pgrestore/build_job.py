@@ -9,7 +9,7 @@ from reconcilers.pgcluster.backups import build_repo_host
 from reconcilers.pgcluster.bootstrap.decide_restore_gate import is_bootstrap
 from reconcilers.pgcluster.instances import build_volumes
 from reconcilers.pgcluster.pods import build_pod
-from reconcilers.pgcluster.state.view import ClusterView, Planned
+from reconcilers.pgcluster.state.view import ClusterView
 from reconcilers.pgrestore import build_settings, decide_archive, decide_check
 from reconcilers.pgrestore.build_source import Source
 
@@ -81,7 +81,7 @@ def _pod(
     view: ClusterView, restore: PGRestore, arguments: Sequence[str], *, undo: bool, origin: Source | None
 ) -> Manifest:
     instance, spec = restore.status.instance or "", view.cluster.spec
-    own = build_repo_host.instance_volumes(view, Planned(instance, ""))[0]
+    own = build_repo_host.instance_config(view)
     config = origin.files if origin is not None else own
     stanza = origin.stanza if origin is not None else naming.STANZA
     sets = {f"{view.name}-{each.name}": each for each in spec.instance_sets()}
@@ -122,11 +122,11 @@ def _pod(
             build_pod.TMP_VOLUME,
         ],
         account=None,
-        selector=build_pod.database_selector(view.name),
+        selector=None,  # the volume determines the node
         fs_group=build_pod.POSTGRES_GROUP,
     )
-    # The volume determines the node. A pod that is deleted has nothing to finish.
-    del result["topologySpreadConstraints"], result["shareProcessNamespace"]
+    # A pod that is deleted has nothing to finish.
+    del result["shareProcessNamespace"]
     # For an IAM role that reads the repository; the pod has no token for Kubernetes.
     identity = {"serviceAccountName": naming.instance_account(view.name)}
     return result | identity | {"restartPolicy": "Never", "terminationGracePeriodSeconds": 5}

@@ -15,9 +15,6 @@ export PGHOST=$socket PGPORT=5432 PGDATABASE=postgres LC_ALL=C
 if [ -r "$here/account.sh" ]; then . "$here/account.sh"; fi
 
 die() { echo "$1" >&2; echo "${1:0:3000}" >"$message" || true; exit 1; }
-pick() { grep -E "$1" "$log" | tail -n "$2" | tr '\n' ' '; }
-# controldata NAME [DIRECTORY]: print a value of pg_control.
-controldata() { pg_controldata "${2-$new}" | sed -n "s/^$1: *//p"; }
 # since MICROSECONDS: print the seconds since then, with one decimal place.
 since() { local tenths=$(((${EPOCHREALTIME/./} - $1) / 100000)); echo "$((tenths / 10)).$((tenths % 10))"; }
 

@@ -1,8 +1,12 @@
 # shellcheck shell=bash disable=SC2154
 # To be sourced by restore.sh: a private PostgreSQL server that no client reaches.
 #
-# The caller defines `new`, `work`, `socket`, `log`, `server` (the process id of the server, "" while none runs), `pick`,
-# `controldata` and `die`.
+# The caller defines `new`, `work`, `socket`, `log`, `server` (the process id of the server, "" while none runs) and `die`.
+
+# pick PATTERN COUNT: print the last lines of the log that match, as one line.
+pick() { grep -E "$1" "$log" | tail -n "$2" | tr '\n' ' '; }
+# controldata NAME [DIRECTORY]: print a value of pg_control.
+controldata() { pg_controldata "${2-$new}" | sed -n "s/^$1: *//p"; }
 
 # configure DIRECTORY COMMAND: write the configuration for this data; COMMAND is its archive_command.
 configure() {

@@ -45,9 +45,6 @@ die() {
     case $? in 0) exit 1 ;; 3) say "$1; pgBackRest has overwritten part of the former data"; exit "${2:-3}" ;; esac
     exit 2
 }
-pick() { grep -E "$1" "$log" | tail -n "$2" | tr '\n' ' '; }
-# controldata NAME [DIRECTORY]: print a value of pg_control.
-controldata() { pg_controldata "${2-$new}" | sed -n "s/^$1: *//p"; }
 
 # shellcheck source=reconcilers/files/restore/restore-volume.sh
 . "$here/restore-volume.sh"

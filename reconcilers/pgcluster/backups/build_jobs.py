@@ -75,10 +75,9 @@ def _pod(view: ClusterView, command: list[str], extra: Mapping[str, Any]) -> Man
             build_pod.TMP_VOLUME,
         ],
         account=naming.pgbackrest(view.name),
-        selector={},
+        selector=None,  # the volumes determine the node
         fs_group=build_pod.POSTGRES_GROUP,
     )
-    del spec["topologySpreadConstraints"]  # the volumes determine the node
     restart = settings.jobs.restart_policy or "Never"
     return spec | {"restartPolicy": restart, "shareProcessNamespace": False}
 

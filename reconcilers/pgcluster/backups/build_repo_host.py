@@ -177,10 +177,15 @@ def _server_volume(secret: str, prefix: str) -> Manifest:
     return build_pod.projected("pgbackrest-server", [build_pod.from_secret(secret, files)])
 
 
+def instance_config(view: ClusterView) -> Manifest:
+    """Configuration and client certificate of pods that run pgBackRest as an instance does."""
+    return _config_volume(view, "pgbackrest_instance.conf")
+
+
 def instance_volumes(view: ClusterView, planned: Planned) -> list[Manifest]:
     """Volumes with pgBackRest's configuration and certificates for an instance."""
     return [
-        _config_volume(view, "pgbackrest_instance.conf"),
+        instance_config(view),
         _server_volume(naming.instance_certificates(planned.name), "pgbackrest-server"),
     ]
 

@@ -78,11 +78,10 @@ def _job(
         containers=[container],
         volumes=volumes,
         account=None,
-        selector={},
+        selector=None,  # the volumes determine the node
         fs_group=build_pod.POSTGRES_GROUP,
     )
-    # The volumes determine the node.
-    del spec["topologySpreadConstraints"], spec["shareProcessNamespace"]
+    del spec["shareProcessNamespace"]
     end_at_refusal = {"containerName": decide_source.IMPORT_CONTAINER, "operator": "In", "values": [1]}
     return {
         "apiVersion": "batch/v1",

@@ -1,19 +1,18 @@
 """The Job of a restore drill: a pod with a scratch volume that goes with it. Pure.
 
-The volume has the size and storage class of the first instance set's volumes. The pod is placed like the Jobs of
-backups: rules that keep instances apart would leave no node for it. No Service selects it, and PostgreSQL in it
-listens on no address.
+The volume has the size and storage class of the first instance set's volumes. The pod is placed like the
+Jobs of backups: rules that keep instances apart would leave no node for it. No Service selects it, and
+PostgreSQL in it listens on no address.
 """
 
 from pgoperator import labels, naming
 from pgoperator.api.instances import InstanceSet
-from pgoperator.kube.compare import quantity
 from pgoperator.kube.manifest import Manifest
 from reconcilers.pgcluster.backups import build_repo_host
 from reconcilers.pgcluster.drill.decide_drill import Drill
 from reconcilers.pgcluster.pods import build_pod
 from reconcilers.pgcluster.state import provenance
-from reconcilers.pgcluster.state.view import Planned, View
+from reconcilers.pgcluster.state.view import View
 
 CONTAINER = "restore-drill"
 DEADLINE_SECONDS = 86400
@@ -51,19 +50,17 @@ def manifest(view: View, drill: Drill) -> Manifest:
 def _claim(instance_set: InstanceSet) -> Manifest:
     """The spec of the scratch volume: that of the data volume, with room for all tablespaces."""
     claim = build_pod.claim(instance_set.data_volume_claim_spec)
-    specs = [claim, *(volume.data_volume_claim_spec for volume in instance_set.tablespace_volumes)]
-    sizes = [quantity(spec.get("resources", {}).get("requests", {}).get("storage")) for spec in specs]
-    if len(specs) == 1 or None in sizes:
+    tablespaces = sum(build_pod.size(one.data_volume_claim_spec) for one in instance_set.tablespace_volumes)
+    if not tablespaces:
         return claim
-    total = str(int(sum(size for size in sizes if size is not None)))
-    resources = claim["resources"] | {"requests": claim["resources"]["requests"] | {"storage": total}}
-    return claim | {"resources": resources}
+    requests = claim["resources"]["requests"] | {"storage": str(build_pod.size(claim) + tablespaces)}
+    return claim | {"resources": claim["resources"] | {"requests": requests}}
 
 
 def _pod(view: View, drill: Drill) -> Manifest:
     spec, instance_set = view.cluster.spec, view.cluster.spec.instance_sets()[0]
     pgbackrest = spec.backups.pgbackrest
-    config = build_repo_host.instance_volumes(view, Planned(view.planned[0].name, ""))[0]
+    config = build_repo_host.instance_config(view)
     version = spec.postgres_version
     values = {
         "PGDATA": naming.data_directory(version),
@@ -113,10 +110,10 @@ def _pod(view: View, drill: Drill) -> Manifest:
             build_pod.TMP_VOLUME,
         ],
         account=None,
-        selector=build_pod.database_selector(view.name),
+        selector=None,
         fs_group=build_pod.POSTGRES_GROUP,
     )
-    del result["topologySpreadConstraints"], result["shareProcessNamespace"]
+    del result["shareProcessNamespace"]
     # For an IAM role that reads the repository; the pod has no token for Kubernetes.
     identity = {"serviceAccountName": naming.instance_account(view.name)}
     return result | identity | {"restartPolicy": "Never", "terminationGracePeriodSeconds": 5}

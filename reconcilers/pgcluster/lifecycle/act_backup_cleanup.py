@@ -18,7 +18,7 @@ from pgoperator.runtime.result import Wait
 from reconcilers import jobs
 from reconcilers.pgcluster.backups import build_jobs
 from reconcilers.pgcluster.pods import build_pod
-from reconcilers.pgcluster.state import repositories
+from reconcilers.pgcluster.state import observe, repositories
 from reconcilers.pgcluster.state.observe import observe_for_job
 from reconcilers.pgcluster.state.view import ClusterView
 
@@ -76,8 +76,7 @@ async def remove_jobs(ctx: Context, cluster: PGCluster) -> None:
 
 
 def _backups(ctx: Context, cluster: PGCluster) -> list[Manifest]:
-    backups = ctx.store.select(kinds.PG_BACKUP, cluster.namespace, {})
-    return [m for m in backups if m["spec"].get("pgCluster") == cluster.name]
+    return observe.backups(ctx.store, cluster.namespace, cluster.name)
 
 
 async def _patch(ctx: Context, backup: Manifest, patch: Manifest) -> None:

@@ -6,10 +6,9 @@ repository host, which receives the last WAL. On resume the marked instance star
 """
 
 from pgoperator.api.cluster import PGCluster
-from pgoperator.kube import kinds
 from pgoperator.kube.manifest import annotations_of, name_of
 from pgoperator.kube.store import Store
-from reconcilers.pgcluster.state import primary_mark
+from reconcilers.pgcluster.state import observe, primary_mark
 from reconcilers.pgcluster.state.view import View
 
 IN_PROGRESS = ("Starting", "Running")
@@ -20,9 +19,8 @@ NO_PRIMARY = "waiting for a primary before pausing: without a primary, the newes
 def is_busy(store: Store, cluster: PGCluster) -> bool:
     """Whether a backup of the cluster is running: it finishes before `pause` or `unmanaged` takes effect."""
     return any(
-        backup["spec"].get("pgCluster") == cluster.name
-        and backup.get("status", {}).get("state") in IN_PROGRESS
-        for backup in store.select(kinds.PG_BACKUP, cluster.namespace, {})
+        backup.get("status", {}).get("state") in IN_PROGRESS
+        for backup in observe.backups(store, cluster.namespace, cluster.name)
     )
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from pgoperator import labels, naming
 from pgoperator.errors import InvalidSpec
+from pgoperator.kube.compare import quantity
 from pgoperator.kube.manifest import Manifest
 from reconcilers.pgcluster.pods import decide_privileges
 from reconcilers.pgcluster.state.view import ClusterView
@@ -89,13 +90,14 @@ def pod_spec(
     containers: Sequence[Manifest],
     volumes: Sequence[Manifest],
     account: str | None,
-    selector: Manifest,
+    selector: Manifest | None,
     fs_group: int | None = None,
 ) -> Manifest:
     """The spec of a pod.
 
     `component` is the section of the spec with affinity, tolerations and so on; `account` is the
-    ServiceAccount (None: no token); `selector` selects the pods to spread. Raises InvalidSpec for privileges.
+    ServiceAccount (None: no token); `selector` selects the pods to spread (None, for Jobs: no constraints).
+    Raises InvalidSpec for privileges.
     """
     spec: Manifest = {
         "containers": list(containers),
@@ -104,8 +106,9 @@ def pod_spec(
         "shareProcessNamespace": True,
         "enableServiceLinks": False,
         "restartPolicy": "Always",
-        "topologySpreadConstraints": _spread(component, selector),
     }
+    if selector is not None:
+        spec["topologySpreadConstraints"] = _spread(component, selector)
     if account:
         spec["serviceAccountName"] = account
     else:
@@ -157,6 +160,12 @@ def database_selector(cluster: str) -> Manifest:
             {"key": labels.DATA, "operator": "In", "values": [labels.DATA_POSTGRES, labels.DATA_PGBACKREST]}
         ],
     }
+
+
+def size(claim_spec: Manifest) -> int:
+    """The bytes that the spec of a claim requests; 0 if it requests none, or what is no quantity."""
+    requests = (claim_spec.get("resources") or {}).get("requests") or {}
+    return int(quantity(requests.get("storage")) or 0)
 
 
 def claim(spec: Manifest) -> Manifest:

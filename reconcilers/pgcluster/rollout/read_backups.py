@@ -4,9 +4,9 @@ from datetime import datetime, timedelta
 
 from pgoperator.api.states import RUNNING
 from pgoperator.context import Context
-from pgoperator.kube import kinds
 from pgoperator.kube.manifest import name_of
 from pgoperator.runtime.result import Wait
+from reconcilers.pgcluster.state import observe
 from reconcilers.pgcluster.state.view import View
 
 PATIENCE = timedelta(hours=6)
@@ -20,8 +20,8 @@ def awaited(ctx: Context, view: View) -> Wait | None:
     """
     if view.observed.primary is None or not view.observed.primary.is_ready:
         return None
-    for backup in ctx.store.select(kinds.PG_BACKUP, view.namespace, {}):
-        if backup["spec"].get("pgCluster") != view.name or backup.get("status", {}).get("state") != RUNNING:
+    for backup in observe.backups(ctx.store, view.namespace, view.name):
+        if backup.get("status", {}).get("state") != RUNNING:
             continue
         until = datetime.fromisoformat(backup["metadata"]["creationTimestamp"]) + PATIENCE
         if view.now < until:

@@ -40,6 +40,12 @@ def observe(store: Store, namespace: str, cluster: str) -> Observed:
     )
 
 
+def backups(store: Store, namespace: str, cluster: str) -> list[Manifest]:
+    """The PerconaPGBackups of a cluster, sorted by name."""
+    found = store.select(kinds.PG_BACKUP, namespace, {})
+    return [manifest for manifest in found if manifest["spec"].get("pgCluster") == cluster]
+
+
 def _repo_volumes(store: Store, namespace: str, cluster: str) -> dict[str, str]:
     claims = store.select(kinds.PVC, namespace, labels.of_cluster(cluster) | {labels.PGBACKREST_VOLUME: ""})
     by_repo = {labels_of(claim).get(labels.PGBACKREST_REPO, ""): claim for claim in claims}
