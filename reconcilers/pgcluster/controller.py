@@ -127,7 +127,8 @@ class PGClusters:
         more, errors = await _try_backup(ctx, view, result, cache, ready=ready)
         if errors := [*acted.errors, *errors]:
             return errors[0]
-        waits += more + await act_drill.act(ctx, view, result.backups, cache, self.caches.values())
+        others = self.caches.values()
+        waits += more + await act_drill.act(ctx, view, result.drill, result.backups, cache, others)
         if (next_look := act_sql.next_look(view, cache)) is not None:
             waits.append(next_look)
         return min(waits, key=lambda wait: wait.seconds) if waits else Done()
@@ -175,7 +176,7 @@ def _result(
         backups=act_backups.look(ctx, view),
         change=cache.changes.change,
         drill=act_drill.status(ctx, view),
-        drill_refused=cache.drill.refused,
+        drill_blocked=cache.drill.blocked,
     )
 
 

@@ -40,24 +40,29 @@ def status(ctx: Context, view: View) -> RestoreDrillStatus | None:
     return decide_drill.with_result(present, job, ended, view.now)
 
 
-async def act(
-    ctx: Context, view: View, known: BackupInventory, cache: ClusterCache, others: Iterable[ClusterCache]
+async def act(  # noqa: PLR0917 - what `status` returned, and what a pass has
+    ctx: Context,
+    view: View,
+    present: RestoreDrillStatus | None,
+    known: BackupInventory,
+    cache: ClusterCache,
+    others: Iterable[ClusterCache],
 ) -> list[Wait]:
     """Start the drill that is due, or remove the Job of one whose result the status has.
 
-    `others` are the caches of all clusters: one drill runs at a time, because it reads a whole repository.
+    `present` is from `status`. `others` are the caches of all clusters: one drill runs at a time, because it
+    reads a whole repository.
     """
-    present = decide_drill.status(view)
     _measure(view, present)
     if (job := _job(ctx, view)) is not None:
         running = _read(ctx, view, job)
-        cache.drill = DrillCache(refused=decide_drill.hanging(running, view.now))
-        return (
-            await _finish(ctx, view, job) if running.ended else [Wait("a restore drill runs", TURN_SECONDS)]
-        )
+        cache.drill = DrillCache(blocked=decide_drill.pending(running, view.now))
+        if running.ended:
+            return await _finish(ctx, view, job)
+        return [Wait("a restore drill runs", TURN_SECONDS)]
     if present is None:
         return []
-    if (drill := decide_drill.due(view, known)) is None:
+    if (drill := decide_drill.due(view, present, known)) is None:
         return _next(view, present)
     if _one_runs(ctx) or any(other.drill.starts for other in others if other is not cache):
         return [Wait("a restore drill waits for that of another cluster", TURN_SECONDS)]
@@ -72,9 +77,9 @@ async def _start(ctx: Context, view: View, drill: Drill, cache: ClusterCache) ->
         return []
     except OperatorError as error:
         # A drill is not worth a cluster that is not reconciled.
-        cache.drill = DrillCache(refused=f"the Job of a restore drill cannot be created: {error}")
+        cache.drill = DrillCache(blocked=f"the Job of a restore drill cannot be created: {error}")
         log.warning("cannot start a restore drill", error=str(error))
-        return [Wait(cache.drill.refused, TURN_SECONDS)]
+        return [Wait(cache.drill.blocked, TURN_SECONDS)]
     log.info("started a restore drill", repo=drill.repo, backup=drill.backup)
     return []
 
@@ -117,9 +122,9 @@ def _one_runs(ctx: Context) -> bool:
 def _next(view: View, present: RestoreDrillStatus) -> list[Wait]:
     overdue = decide_drill.overdue_from(view, present)
     moments = [at for at in (present.next_run, overdue) if at is not None and at > view.now]
-    return (
-        [Wait("the next restore drill", (min(moments) - view.now).total_seconds() + 0.1)] if moments else []
-    )
+    if not moments:
+        return []
+    return [Wait("the next restore drill", (min(moments) - view.now).total_seconds() + 0.1)]
 
 
 def _measure(view: View, present: RestoreDrillStatus | None) -> None:

@@ -67,22 +67,17 @@ def status(view: View) -> RestoreDrillStatus | None:
     if not is_wanted(view) or not view.backups_enabled:
         return None
     before = _previous(view)
-    try:
-        following = decide_schedules.around(_cron(view), view.now)[1] if _cron(view) else None
-    except InvalidSpec:
-        following = None
     started = before.handled if before.schedule == _cron(view) else None
     # A time in the future is from a clock that was wrong. A new schedule starts now.
     handled = min(started, view.now) if started else view.now if _cron(view) else None
     return before.model_copy(
-        update={"schedule": _cron(view) or None, "handled": handled, "next_run": following}
+        update={"schedule": _cron(view) or None, "handled": handled, "next_run": _times(view)[1]}
     )
 
 
-def due(view: View, known: BackupInventory) -> Drill | None:
+def due(view: View, present: RestoreDrillStatus, known: BackupInventory) -> Drill | None:
     """The drill to start now; None if none is due, or nothing can be restored yet."""
-    present = status(view)
-    if present is None or decide_readiness.held(view) is not None:
+    if decide_readiness.held(view) is not None:
         return None
     backup = _choice(view, known, present)
     if backup is None:
@@ -111,7 +106,7 @@ def with_start(present: RestoreDrillStatus, drill: Drill) -> RestoreDrillStatus:
     return present.model_copy(update=more)
 
 
-def hanging(running: JobStatus, now: datetime) -> str:
+def pending(running: JobStatus, now: datetime) -> str:
     """Why a Job's pod has not started for long; "" if it has, or may still."""
     if running.started or running.ended or now - datetime.fromisoformat(running.created) < POD_PATIENCE:
         return ""
@@ -155,17 +150,17 @@ def _result(ended: JobStatus, base: dict[str, object]) -> RestoreDrillResult:
     return RestoreDrillResult.model_validate(base | {"state": FAILED, "message": message[:1000]})
 
 
-def conditions(view: View, present: RestoreDrillStatus | None, refused: str = "") -> list[Finding]:
+def conditions(view: View, present: RestoreDrillStatus | None, blocked: str = "") -> list[Finding]:
     """Whether a restore is proven; no condition as long as that is not known.
 
-    `refused`: why the Job cannot be created, or its pod does not start.
+    `blocked`: why the Job cannot be created, or its pod does not start.
     """
     if present is None:
         return []
-    if refused:
-        return [Finding(CONDITION, False, "DrillRefused", refused)]
-    if _cron(view) and present.next_run is None:
-        message = f"annotation {labels.RESTORE_DRILL}: {_refusal(view)}"
+    if blocked:
+        return [Finding(CONDITION, False, "DrillBlocked", blocked)]
+    if wrong := _times(view)[2]:
+        message = f"annotation {labels.RESTORE_DRILL}: {wrong}"
         return [Finding(CONDITION, False, "InvalidSchedule", message)]
     return [_verdict(view, present)] if present.drills else []
 
@@ -189,18 +184,16 @@ def _verdict(view: View, present: RestoreDrillStatus) -> Finding:
 
 def overdue_from(view: View, present: RestoreDrillStatus) -> datetime:
     """When the last proof is too old: two periods of the schedule, and a grace period."""
-    if not _cron(view) or present.next_run is None or present.last_proven_restore is None:
+    last, following, _ = _times(view)
+    if last is None or following is None or present.last_proven_restore is None:
         return datetime.max.replace(tzinfo=view.now.tzinfo)
-    last, following = decide_schedules.around(_cron(view), view.now)
     return present.last_proven_restore + 2 * (following - last) + GRACE
 
 
 def _due_time(view: View, present: RestoreDrillStatus) -> datetime | None:
     """The last due time of the schedule if it was not handled."""
-    if present.next_run is None or present.handled is None:
-        return None
-    last, _ = decide_schedules.around(_cron(view), view.now)
-    return last if last > present.handled else None
+    last = _times(view)[0]
+    return last if last is not None and present.handled is not None and last > present.handled else None
 
 
 def _choice(view: View, known: BackupInventory, present: RestoreDrillStatus) -> PGBackup | None:
@@ -218,12 +211,14 @@ def _choice(view: View, known: BackupInventory, present: RestoreDrillStatus) -> 
     )
 
 
-def _refusal(view: View) -> str:
+def _times(view: View) -> tuple[datetime | None, datetime | None, str]:
+    """The last and the next due time of the schedule, or why it is none; nothing without a schedule."""
+    if not _cron(view):
+        return None, None, ""
     try:
-        decide_schedules.around(_cron(view), view.now)
+        return *decide_schedules.around(_cron(view), view.now), ""
     except InvalidSpec as error:
-        return str(error)
-    return ""
+        return None, None, str(error)
 
 
 def _cron(view: View) -> str:

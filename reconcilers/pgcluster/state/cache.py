@@ -153,7 +153,7 @@ class DrillCache:
 
     starts: bool = False
     """Whether the Job of a drill was created, and is not in the store yet."""
-    refused: str = ""
+    blocked: str = ""
     """Why the API server refused the last attempt to create it, or why its pod does not start."""
 
 

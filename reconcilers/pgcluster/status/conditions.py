@@ -66,7 +66,7 @@ class PassResult:
     change: Change = NO_CHANGE
     drill: RestoreDrillStatus | None = None
     """Restore drills; None if nobody asked for them."""
-    drill_refused: str = ""
+    drill_blocked: str = ""
     """Why the Job of a restore drill cannot be created, or its pod does not start."""
 
 
@@ -86,7 +86,7 @@ def findings(
         conditions += backup_conditions.conditions(
             view, result.backups, result.stanza_hash, result.stanza_problem
         )
-        conditions += decide_drill.conditions(view, result.drill, result.drill_refused)
+        conditions += decide_drill.conditions(view, result.drill, result.drill_blocked)
     conditions += pooler_conditions.conditions(view, result.poolers)
     conditions += instance_conditions.pmm(view)
     if result.access_is_current or result.extensions is not None:

@@ -56,7 +56,8 @@ def known(seen: View, *repos: str) -> inventory.BackupInventory:
 
 
 def due(seen: View, *repos: str) -> decide_drill.Drill | None:
-    return decide_drill.due(seen, known(seen, *repos or ("repo1",)))
+    present = decide_drill.status(seen)
+    return decide_drill.due(seen, present, known(seen, *repos or ("repo1",))) if present else None
 
 
 def handled(before: timedelta, **more: Any) -> RestoreDrillStatus:
@@ -121,12 +122,15 @@ def test_each_value_asks_for_one() -> None:
 )
 def test_none_starts_that_could_disturb(change: Any) -> None:
     seen = asked(now="monday")
-    assert decide_drill.due(change(seen), known(seen, "repo1")) is None
+    assert due(seen) is not None
+    assert due(change(seen)) is None
 
 
 def test_none_starts_without_a_backup() -> None:
     seen = asked(now="monday")
-    assert decide_drill.due(seen, inventory.NO_BACKUPS) is None
+    present = decide_drill.status(seen)
+    assert present is not None
+    assert decide_drill.due(seen, present, inventory.NO_BACKUPS) is None
 
 
 def test_repositories_take_turns() -> None:
@@ -268,11 +272,11 @@ class Cluster:
         if report:
             self.known = present
             seen = asked(self.cron, self.now, self.known)
-        return await act_drill.act(ctx, seen, known(seen, "repo1"), self.cache, others)
+        return await act_drill.act(ctx, seen, present, known(seen, "repo1"), self.cache, others)
 
     def finding(self) -> tuple[bool, str, str] | None:
         seen = asked(self.cron, self.now, self.known)
-        found = decide_drill.conditions(seen, decide_drill.status(seen), self.cache.drill.refused)
+        found = decide_drill.conditions(seen, decide_drill.status(seen), self.cache.drill.blocked)
         return found[0][1:] if found else None
 
     def shown(self) -> tuple[bool, str, str]:
@@ -358,7 +362,7 @@ async def test_a_refused_job_is_shown_and_tried_again() -> None:
     cluster.refusal = Forbidden(403, "Forbidden", "exceeded quota", "Job", "ns1", "cluster1-restore-drill")
     [wait] = await cluster.one_pass()
     assert wait.seconds == act_drill.TURN_SECONDS
-    assert cluster.shown()[:2] == (False, "DrillRefused")
+    assert cluster.shown()[:2] == (False, "DrillBlocked")
     assert "exceeded quota" in cluster.shown()[2]
     cluster.refusal = None
     await cluster.one_pass()
@@ -377,7 +381,7 @@ async def test_a_pod_that_does_not_start_is_shown_with_its_cause() -> None:
     no_room = {"type": "PodScheduled", "status": "False", "message": "0/3 nodes have room"}
     cluster.objects = [job, pod | {"status": {"phase": "Pending", "conditions": [no_room]}}]
     await cluster.one_pass()
-    assert cluster.shown()[:2] == (False, "DrillRefused")
+    assert cluster.shown()[:2] == (False, "DrillBlocked")
     assert cluster.shown()[2].endswith("does not start: 0/3 nodes have room")
     cluster.objects = ended(job, report=json.dumps(REPORT))
     await cluster.one_pass()
