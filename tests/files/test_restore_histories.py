@@ -182,7 +182,7 @@ class World:
 
     @contextmanager
     def fault(self) -> Iterator[None]:
-        """Sometimes a file of the repository is missing or broken meanwhile: then a restore may only fail."""
+        """Sometimes break a file of the repository, so that the restore must fail or not need the file."""
         repository = self.place.root / "repo"
         files = [path for path in sorted(repository.rglob("*.lz4")) if path.is_file()]
         if not files or self.dice.random() > 0.3:

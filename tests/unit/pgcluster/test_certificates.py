@@ -149,8 +149,8 @@ def test_a_server_certificate_of_the_author_s_is_served_and_replicas_still_get_i
     assert server["tls.crt"] == brought.server.data["tls.crt"]  # type: ignore[union-attr]
     assert set(server) == set(replication) == {"tls.crt", "tls.key", "ca.crt"}
     cert(replication["tls.crt"]).verify_directly_issued_by(cert(CA.cert))
-    # Replicas verify the server by the first, the server verifies replicas by the second: whoever gets a
-    # certificate from the other CA, with the common name of replicas, does not get in.
+    # Replicas verify the server by the first, the server verifies replicas by the second: a
+    # certificate of the other CA does not open the databases, not even with the common name of replicas.
     assert subjects(server["ca.crt"]) == ["CN=theirs"]
     assert replication["ca.crt"] == CA.cert
     assert all_secrets(brought, found) == found

@@ -1,4 +1,4 @@
-"""A restart or a change of the primary waits for a backup that runs, but not for ever."""
+"""A restart or a change of the primary waits for a backup that runs, but not indefinitely."""
 
 from datetime import timedelta
 from types import SimpleNamespace

@@ -59,7 +59,7 @@ def chosen(*options: str, found: Info | None = None, timeline: Timeline | None =
 def test_a_backup_that_the_timeline_has_left_is_not_chosen() -> None:
     target = "--target=2026-01-01T03:30:00Z"
     assert chosen("--type=time", target) == OLD
-    assert chosen("--type=time", target, timeline=None) == LEFT, "without the history, nobody can tell"
+    assert chosen("--type=time", target, timeline=None) == LEFT, "without the history, it is not known"
     assert chosen("--type=time", "--target=2026-01-01T05:00:00Z") == NEW
 
 
