@@ -150,6 +150,12 @@ def owned() -> list[str]:
     return sorted((_BANNED | MANDATORY.keys() | more) - _DIRECTIVES)
 
 
+def file_lines(values: Mapping[str, Any]) -> str:
+    """Lines of postgresql.conf, in the order of `values`, quoted as Patroni quotes them."""
+    quoted = {name: re.sub(r"(['\\])", r"\1\1", str(value)) for name, value in values.items()}
+    return "".join(f"{name} = '{value}'\n" for name, value in quoted.items())
+
+
 def check_name(name: str) -> str:
     """Return a parameter's name in lower case; `InvalidSpec` if PostgreSQL does not allow such a name."""
     if _NAME.fullmatch(name) is None:

@@ -255,6 +255,44 @@ def test_a_parameter_that_needs_a_restart_gets_it(cluster: Cluster) -> None:
     emit(f"a parameter that needs a restart took effect after {time.monotonic() - began:.1f} s")
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "cause"),
+    [
+        ("shared_buffers", "8000GB", "shared_buffers is 8192000 MB, but the memory is only"),
+        ("superuser_reserved_connections", "103", 'must be less than "max_connections"'),
+    ],
+)
+def test_a_parameter_that_postgresql_cannot_start_with_stops_nothing(
+    cluster: Cluster, name: str, value: str, cause: str
+) -> None:
+    """The instances have no memory limit, so the node's memory counts."""
+    pods = sorted(names(cluster.instances()))
+    started = {pod: cluster.psql("SELECT pg_postmaster_start_time()", pod) for pod in pods}
+
+    def set_parameters(**parameters: object) -> None:
+        configuration = {"postgresql": {"parameters": {"max_connections": 107} | parameters}}
+        cluster.change(lambda spec: spec.setdefault("patroni", {}).update(dynamicConfiguration=configuration))
+
+    began = time.monotonic()
+    set_parameters(**{name: value})
+    until(
+        "the condition has the cause",
+        lambda: cause in cluster.condition("Degraded").get("message", ""),
+        60,
+        cluster.explain,
+    )
+    emit(f"{name} = {value}: in the status after {time.monotonic() - began:.1f} s")
+    assert cluster.condition("Degraded")["reason"] == "ParameterImpossible"
+    set_parameters(work_mem="9MB")
+    for pod in pods:
+        until(f"work_mem on {pod}", partial(shows, cluster, pod, "work_mem", "9MB"), 40, cluster.explain)
+    until(
+        "nothing is wrong", lambda: cluster.condition("Degraded").get("status") != "True", 60, cluster.explain
+    )
+    assert cluster.condition("PendingRestart") == {}
+    assert {pod: cluster.psql("SELECT pg_postmaster_start_time()", pod) for pod in pods} == started
+
+
 def test_a_changed_major_version_changes_nothing(cluster: Cluster, client: Client) -> None:
     """No pod restarts (`only_pods_that_may`), archiving goes on, and one sentence says what to do."""
     version = cluster.manifest["spec"]["postgresVersion"]

@@ -558,8 +558,8 @@ def image(container: Container) -> Start:
         (container.root / f"lib/{name}.so").touch()
     answers = """
     case "$*" in
-    "-C shared_preload_libraries") cat "$LISTED" ;;
-    "-C dynamic_library_path") echo "${SEARCHED:-\\$libdir}" ;;
+    *"-C shared_preload_libraries") cat "$LISTED" ;;
+    *"-C dynamic_library_path") echo "${SEARCHED:-\\$libdir}" ;;
     *) echo "postgres $*" ;;
     esac"""
     container.program("postgres", answers)

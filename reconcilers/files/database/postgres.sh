@@ -18,23 +18,14 @@ here=$(readlink -f "$0") here=${here%/*}
 lock_server "${PGDATA%/*}" || { echo "not started: another pod is preparing the data volume" >&2; exit 1; }
 end_orphans || { echo "not started: processes of the former server do not end" >&2; exit 1; }
 
-program=$(readlink -f "$(command -v postgres)") || exec postgres "$@"
-libraries=$("${program%/*}/pg_config" --pkglibdir 2>/dev/null) || libraries=${program%/*}/../lib
-listed=$(postgres -C shared_preload_libraries 2>/dev/null) || listed=''
-# If PL/pgSQL is not found, the libraries are in another directory and cannot be checked.
-[ -n "$listed" ] && [ -e "$libraries/plpgsql.so" ] || exec postgres "$@"
+# shellcheck source=reconcilers/files/database/memory.sh
+. "$here/memory.sh"
+shared_buffers_fit -D "$PGDATA" || { echo "not started: $cause" >&2; exit 1; }
 
-kept='' missing=''
-IFS=', ' read -r -a names <<<"${listed//\"/}"
-for name in "${names[@]}"; do
-    if [[ ! $name =~ ^[A-Za-z0-9_-]+$ ]] || [ -e "$libraries/$name.so" ]; then
-        kept=${kept:+$kept,}$name
-    else
-        missing=${missing:+$missing, }$name
-    fi
-done
-# shellcheck disable=SC2016  # PostgreSQL's own placeholder for its library directory
-[ -n "$missing" ] && [ "$(postgres -C dynamic_library_path 2>/dev/null)" = '$libdir' ] || exec postgres "$@"
+# shellcheck source=reconcilers/files/database/libraries.sh
+. "$here/libraries.sh"
+find_libraries -D "$PGDATA"
+[ -n "$missing" ] || exec postgres "$@"
 
 echo "libraries not preloaded, because the image does not have them: $missing" >&2
 option=shared_preload_libraries=$kept

@@ -7,22 +7,29 @@ lost.
 """
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 import structlog
 
 from pgoperator import naming
 from pgoperator.context import Context
+from pgoperator.errors import InvalidSpec
 from pgoperator.kube import kinds
+from pgoperator.kube.manifest import Manifest
 from pgoperator.runtime.result import Wait
-from reconcilers.pgcluster.patroni import build_dynamic_config
+from reconcilers.pgcluster.patroni import act_trial, build_dynamic_config
 from reconcilers.pgcluster.state.cache import ClusterCache
 from reconcilers.pgcluster.state.view import View
 
 log = structlog.get_logger(__name__)
 
 
-async def act(ctx: Context, view: View, _cache: ClusterCache) -> Wait | None:
-    """Replace the dynamic configuration if it differs from the desired one."""
+async def act(ctx: Context, view: View, cache: ClusterCache) -> Wait | None:
+    """Replace the dynamic configuration if it differs from the desired one.
+
+    Parameters with which PostgreSQL does not start stay as they are, and InvalidSpec has the cause.
+    """
     current, dcs = view.observed.dynamic_configuration, view.observed.dcs
     if current is None or dcs is None or not view.observed.system_identifier:
         # Not bootstrapped: the first member reads the configuration from its file.
@@ -30,6 +37,21 @@ async def act(ctx: Context, view: View, _cache: ClusterCache) -> Wait | None:
     desired = build_dynamic_config.dynamic_configuration(view)
     if current == desired:
         return None
+    before, after = _parameters(current), _parameters(desired)
+    if cause := await act_trial.refusal(ctx, view, cache, before, after):
+        desired["postgresql"]["parameters"] = before
+    if current != desired:
+        await _write(ctx, view, dcs, desired)
+    if cause:
+        raise InvalidSpec(
+            f"PostgreSQL does not start with the changed parameters: {cause}. That was tried beside the "
+            "primary. Correct them; until then, no parameter changes, and the instances keep theirs",
+            reason="ParameterImpossible",
+        )
+    return None
+
+
+async def _write(ctx: Context, view: View, dcs: Manifest, desired: dict[str, Any]) -> None:
     patch = {
         "metadata": {
             "resourceVersion": dcs["metadata"]["resourceVersion"],
@@ -39,4 +61,10 @@ async def act(ctx: Context, view: View, _cache: ClusterCache) -> Wait | None:
     name = naming.patroni_config(view.name)
     await ctx.client.merge_patch(kinds.ENDPOINTS, view.namespace, name, patch)
     log.info("changed Patroni's dynamic configuration")
-    return None
+
+
+def _parameters(configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """PostgreSQL's parameters in a dynamic configuration; empty where a person has left something else."""
+    postgresql = configuration.get("postgresql")
+    values = postgresql.get("parameters") if isinstance(postgresql, dict) else None
+    return dict(values) if isinstance(values, dict) else {}

@@ -4,9 +4,10 @@ Losing the cache costs a repeated query, never a wrong action. State that must s
 operator is in the status of the custom resource.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pgoperator.api.status import RequestedJobStatus
 from pgoperator.kube.backoff import Backoff
@@ -81,6 +82,17 @@ class RestartAttempt(NamedTuple):
     """How often PostgreSQL was restarted for these parameters."""
     until: datetime
     """The same parameters cause no further restart before this time."""
+
+
+class Trial(NamedTuple):
+    """A start of another server with changed parameters (`patroni.act_trial`)."""
+
+    pod: str
+    """UID of the pod."""
+    parameters: Mapping[str, Any]
+    """Name -> value of all parameters that Patroni gets."""
+    refusal: str
+    """Why it did not start; "" when it did."""
 
 
 class PendingCheck(NamedTuple):
@@ -178,5 +190,7 @@ class ClusterCache:
     requested: RequestedJobStatus | None = None
     """The last requested restore, for the status."""
     drill: DrillCache = field(default_factory=DrillCache)
+    trial: Trial | None = None
+    """The last trial of changed parameters."""
     templates_written: bool = False
     """Whether this pass wrote StatefulSets of instances, so that the view is outdated."""
