@@ -90,6 +90,13 @@ def test_prometheus_takes_the_configuration(tmp_path: Path) -> None:
     promtool("check", "config", tmp_path / "prometheus.yaml")
 
 
+def test_what_gets_the_token_is_verified() -> None:
+    jobs = shipped_configuration()["scrape_configs"]
+    with_token = [job for job in jobs if "authorization" in job]
+    assert [job["job_name"] for job in with_token] == ["kubelet"]
+    assert not any(job["tls_config"].get("insecure_skip_verify") for job in with_token)
+
+
 @pytest.mark.parametrize("name", PODS)
 def test_a_monitor_finds_its_pods(name: str) -> None:
     pod, spec = PODS[name], MONITORS[name]["spec"]
