@@ -30,8 +30,8 @@ LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
 SECRET_METADATA = Kind("v1", "SecretMetadata", "secrets", metadata_only=True)
 
 PG_CLUSTER = Kind("pgv2.percona.com/v2", "PerconaPGCluster", "perconapgclusters")
-PG_BACKUP = Kind("pgv2.percona.com/v2", "PerconaPGBackup", "perconapgbackups")
-PG_RESTORE = Kind("pgv2.percona.com/v2", "PerconaPGRestore", "perconapgrestores")
+PG_BACKUP = Kind("pgv2.percona.com/v2", "PerconaPGBackup", "perconapgbackups", owner_field="pgCluster")
+PG_RESTORE = Kind("pgv2.percona.com/v2", "PerconaPGRestore", "perconapgrestores", owner_field="pgCluster")
 PG_UPGRADE = Kind("pgv2.percona.com/v2", "PerconaPGUpgrade", "perconapgupgrades")
 
 BY_NAME: dict[str, Kind] = {

@@ -16,7 +16,8 @@ class Kind:
 
     `metadata_only`: lists and watches ask for metadata, and the server sends nothing else. `rank`: objects of
     a lower rank are written first; those without one come last, together. `prunable`: objects of a cluster go
-    when the cluster does not want them any more. Claims and Secrets never do.
+    when the cluster does not want them any more. Claims and Secrets never do. `owner_field`: the field of the
+    spec that names the cluster which the object is about.
     """
 
     api_version: str
@@ -26,6 +27,7 @@ class Kind:
     metadata_only: bool = False
     rank: int = LAST_RANK
     prunable: bool = False
+    owner_field: str = ""
 
     def path(
         self, namespace: str | None = None, name: str | None = None, subresource: str | None = None

@@ -47,7 +47,9 @@ class Shard:
     version: int = 0  # resourceVersion of the last list, event or bookmark
     problem: str = ""  # the reason of the last failure, while the watch fails
     _objects: dict[tuple[str, str], bytes] = field(default_factory=dict)  # (namespace, name) -> JSON
-    _index: dict[tuple[str, str], set[str]] = field(default_factory=dict)  # (namespace, label) -> names
+    # (namespace, value of the label), and (namespace, value of the kind's owner_field) -> names
+    _by_label: dict[tuple[str, str], set[str]] = field(default_factory=dict)
+    _by_owner: dict[tuple[str, str], set[str]] = field(default_factory=dict)
     _data: Counter[str] = field(default_factory=Counter)  # namespace -> bytes of objects with data
 
     @property
@@ -80,8 +82,8 @@ class Shard:
             self._data[place[0]] += len(raw)
         # A copy: the result of orjson keeps its output buffer, which can be six times as large.
         self._objects[place] = bytes(memoryview(raw))
-        if value := labels_of(manifest).get(self.index_label):
-            self._index.setdefault((place[0], intern(value)), set()).add(place[1])
+        for index, value in self._indexed(manifest):
+            index.setdefault((place[0], intern(value)), set()).add(place[1])
         return Event(old, manifest, initial)
 
     def drop(self, place: tuple[str, str]) -> Event | None:
@@ -105,19 +107,31 @@ class Shard:
     def candidates(self, namespace: str, labels: Mapping[str, str]) -> Iterable[tuple[str, str]]:
         """Return the places in `namespace` that can have `labels`; only the indexed label is exact."""
         if self.index_label and self.index_label in labels:
-            names = self._index.get((namespace, labels[self.index_label]), ())
+            names = self._by_label.get((namespace, labels[self.index_label]), ())
             return [(namespace, name) for name in names]
         return [place for place in self._objects if place[0] == namespace]
+
+    def owned_by(self, namespace: str, owner: str) -> list[tuple[str, str]]:
+        """Return the places in `namespace` whose objects name `owner` in the kind's `owner_field`."""
+        return [(namespace, name) for name in self._by_owner.get((namespace, owner), ())]
+
+    def _indexed(self, manifest: Manifest) -> Iterator[tuple[dict[tuple[str, str], set[str]], str]]:
+        """The object's value in each index."""
+        if value := labels_of(manifest).get(self.index_label):
+            yield self._by_label, value
+        spec = manifest.get("spec") if self.kind.owner_field else None
+        owner = spec.get(self.kind.owner_field) if isinstance(spec, dict) else None
+        if owner and isinstance(owner, str):
+            yield self._by_owner, owner
 
     def _unindex(self, place: tuple[str, str], old: Manifest | None) -> None:
         if old is not None and _has_data(old):
             self._data[place[0]] -= len(self._objects[place])
-        value = labels_of(old).get(self.index_label) if old is not None else None
-        names = self._index.get((place[0], value)) if value else None
-        if names is not None and value is not None:
+        for index, value in self._indexed(old) if old is not None else ():
+            names = index.get((place[0], value), set())
             names.discard(place[1])
             if not names:
-                del self._index[place[0], value]
+                index.pop((place[0], value), None)
 
 
 def _has_data(manifest: Manifest) -> bool:
@@ -178,6 +192,19 @@ class Store:
             for place in shard.candidates(namespace, labels):
                 manifest = shard.read(place)
                 if manifest is not None and labels.items() <= labels_of(manifest).items():
+                    selected.setdefault(place[1], manifest)
+        return [selected[name] for name in sorted(selected)]
+
+    def owned_by(self, kind: Kind, namespace: str, owner: str) -> list[Manifest]:
+        """Return copies of the objects in `namespace` whose `owner_field` names `owner`, sorted by name.
+
+        Its cost does not grow with the objects of others.
+        """
+        selected: dict[str, Manifest] = {}
+        for shard in self._of(kind, namespace):
+            for place in shard.owned_by(namespace, owner):
+                manifest = shard.read(place)
+                if manifest is not None:
                     selected.setdefault(place[1], manifest)
         return [selected[name] for name in sorted(selected)]
 

@@ -86,13 +86,9 @@ def _is_asked(backup: PGBackup) -> bool:
 def _dependents(ctx: Context, backup: PGBackup, *, deleting: bool) -> list[str]:
     """Names of the backups that depend on this backup: those under deletion, or the others."""
     by_label: dict[str, Manifest] = {}
-    for other in ctx.store.select(kinds.PG_BACKUP, backup.namespace, {}):
+    for other in ctx.store.owned_by(kinds.PG_BACKUP, backup.namespace, backup.spec.pg_cluster):
         spec, status = other["spec"], other.get("status") or {}
-        same = (spec.get("pgCluster"), spec.get("repoName")) == (
-            backup.spec.pg_cluster,
-            backup.spec.repo_name,
-        )
-        if same and status.get("backupName"):
+        if spec.get("repoName") == backup.spec.repo_name and status.get("backupName"):
             by_label[str(status["backupName"])] = other
     return [
         name_of(other)

@@ -20,7 +20,8 @@ async def sync(ctx: Context, newest: PGBackup, text: str) -> None:
         found = report.parse(text)
     except report.BadReport:
         return
-    for manifest in lost(ctx.store.select(kinds.PG_BACKUP, newest.namespace, {}), newest, found):
+    backups = ctx.store.owned_by(kinds.PG_BACKUP, newest.namespace, newest.spec.pg_cluster)
+    for manifest in lost(backups, newest, found):
         mark = {"metadata": {"annotations": {labels.BACKUP_EXPIRED: "true"}}}
         where = kinds.PG_BACKUP, newest.namespace, name_of(manifest)
         try:
@@ -32,16 +33,17 @@ async def sync(ctx: Context, newest: PGBackup, text: str) -> None:
 
 
 def lost(manifests: list[Manifest], newest: PGBackup, found: report.Report) -> list[Manifest]:
-    """Return the objects whose backups are no longer in the repository. Pure."""
+    """Return those of the cluster's objects whose backups are no longer in the repository. Pure."""
     result = []
     for manifest in manifests:
         spec, status = manifest["spec"], manifest.get("status") or {}
-        same = (spec.get("pgCluster"), spec.get("repoName")) == (
-            newest.spec.pg_cluster,
-            newest.spec.repo_name,
-        )
         label = status.get("backupName")
-        if not same or status.get("state") != states.SUCCEEDED or not label or is_deleting(manifest):
+        if (
+            spec.get("repoName") != newest.spec.repo_name
+            or status.get("state") != states.SUCCEEDED
+            or not label
+            or is_deleting(manifest)
+        ):
             continue
         # A backup that is younger than the report cannot be in it. A label ends with the backup's own time.
         younger = label.rpartition("_")[2] > found.backup.label.rpartition("_")[2]

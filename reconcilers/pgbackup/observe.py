@@ -139,10 +139,9 @@ def _queued_before(ctx: Context, backup: PGBackup) -> str:
         return ""
     own = (backup.metadata.creation_timestamp or datetime.max.replace(tzinfo=UTC), backup.name)
     earlier = []
-    for manifest in ctx.store.select(kinds.PG_BACKUP, backup.namespace, {}):
+    for manifest in ctx.store.owned_by(kinds.PG_BACKUP, backup.namespace, backup.spec.pg_cluster):
         metadata, status = manifest["metadata"], manifest.get("status") or {}
-        same = manifest["spec"].get("pgCluster") == backup.spec.pg_cluster
-        if not same or status.get("state") or "deletionTimestamp" in metadata:
+        if status.get("state") or "deletionTimestamp" in metadata:
             continue
         if any(c["type"] == decide_state.LEASE for c in status.get("conditions", [])):
             earlier.append((datetime.fromisoformat(metadata["creationTimestamp"]), metadata["name"]))

@@ -203,11 +203,11 @@ def _check_job(
 def _restores(ctx: Context, restore: PGRestore, namespace: str, cluster: str) -> list[PGRestore]:
     """The other restores of a cluster that can be read."""
     found = []
-    for manifest in ctx.store.select(kinds.PG_RESTORE, namespace, {}):
+    for manifest in ctx.store.owned_by(kinds.PG_RESTORE, namespace, cluster):
         with suppress(InvalidSpec):
             found.append(PGRestore.parse(manifest))
     own = restore.metadata.uid
-    return [one for one in found if one.spec.pg_cluster == cluster and one.metadata.uid != own]
+    return [one for one in found if one.metadata.uid != own]
 
 
 def _active_restore(others: Iterable[PGRestore], restore: PGRestore) -> str | None:

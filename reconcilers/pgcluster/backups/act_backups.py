@@ -38,7 +38,7 @@ RETRY = timedelta(minutes=1)
 
 def look(ctx: Context, view: View) -> BackupInventory:
     """Return the cluster's backups, read from the store."""
-    return inventory.book(view, ctx.store.select(kinds.PG_BACKUP, view.namespace, {}))
+    return inventory.book(view, ctx.store.owned_by(kinds.PG_BACKUP, view.namespace, view.name))
 
 
 async def act(

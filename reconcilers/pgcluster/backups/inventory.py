@@ -65,10 +65,10 @@ NO_BACKUPS = BackupInventory()
 
 
 def book(view: View, manifests: Sequence[Manifest]) -> BackupInventory:
-    """Read the cluster's backups from PerconaPGBackups, which may include those of other clusters."""
+    """Read the cluster's backups from its PerconaPGBackups."""
     if not view.backups_enabled:
         return NO_BACKUPS
-    backups = [PGBackup.parse(m) for m in manifests if m["spec"].get("pgCluster") == view.name]
+    backups = [PGBackup.parse(m) for m in manifests]
     backups.sort(key=lambda b: (b.metadata.creation_timestamp or view.now, b.name))
     previous = view.cluster.status.pgbackrest
     wanted = decide_schedules.schedules(view.name, view.repos)

@@ -21,7 +21,7 @@ from reconcilers.pgcluster.state.view import View
 
 async def act(ctx: Context, view: View, cache: ClusterCache) -> None:
     """Create the PerconaPGRestore; only then may the status record the value as handled."""
-    restores = ctx.store.select(kinds.PG_RESTORE, view.namespace, {})
+    restores = ctx.store.owned_by(kinds.PG_RESTORE, view.namespace, view.name)
     recorded, manifest = look(view, restores)
     if manifest is not None:
         await ctx.applier.apply(manifest, view.manifest)
@@ -31,7 +31,7 @@ async def act(ctx: Context, view: View, cache: ClusterCache) -> None:
 def look(view: View, restores: Sequence[Manifest]) -> tuple[RequestedJobStatus | None, Manifest | None]:
     """The record for the status, and the PerconaPGRestore to create for a new value, else None. Pure.
 
-    `restores` are the PerconaPGRestores of the namespace.
+    `restores` are the PerconaPGRestores of the cluster.
     """
     previous = view.cluster.status.pgbackrest
     record, value = previous.restore if previous else None, _requested(view)

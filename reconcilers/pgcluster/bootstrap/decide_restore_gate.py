@@ -25,9 +25,7 @@ def active(store: Store, namespace: str, cluster: str, *, has_data: bool) -> Res
 
     A bootstrap restore that has not begun does not control a cluster that has data.
     """
-    for manifest in store.select(kinds.PG_RESTORE, namespace, {}):
-        if manifest["spec"].get("pgCluster") != cluster:
-            continue
+    for manifest in store.owned_by(kinds.PG_RESTORE, namespace, cluster):
         restore = PGRestore.parse(manifest)
         status = restore.status
         bootstrap = is_bootstrap(restore)
@@ -49,9 +47,7 @@ def is_busy(store: Store, cluster: PGCluster) -> bool:
 
     A failed restore has finished when the cluster is ready again: until then it has its finalizer.
     """
-    for manifest in store.select(kinds.PG_RESTORE, cluster.namespace, {}):
-        if manifest["spec"].get("pgCluster") != cluster.name:
-            continue
+    for manifest in store.owned_by(kinds.PG_RESTORE, cluster.namespace, cluster.name):
         restore = PGRestore.parse(manifest)
         if restore.status.phase in (None, "Checking"):
             continue

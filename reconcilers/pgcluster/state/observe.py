@@ -42,8 +42,7 @@ def observe(store: Store, namespace: str, cluster: str) -> Observed:
 
 def backups(store: Store, namespace: str, cluster: str) -> list[Manifest]:
     """The PerconaPGBackups of a cluster, sorted by name."""
-    found = store.select(kinds.PG_BACKUP, namespace, {})
-    return [manifest for manifest in found if manifest["spec"].get("pgCluster") == cluster]
+    return store.owned_by(kinds.PG_BACKUP, namespace, cluster)
 
 
 def _repo_volumes(store: Store, namespace: str, cluster: str) -> dict[str, str]:

@@ -1,8 +1,10 @@
 from typing import Any
 
-from pgoperator.kube.kinds import POD, SECRET
+import pytest
+
+from pgoperator.kube.kinds import PG_BACKUP, POD, SECRET
 from pgoperator.kube.manifest import Key, Manifest
-from pgoperator.kube.store import DATA, Store
+from pgoperator.kube.store import DATA, Shard, Store
 
 LABEL = "example.com/cluster"
 
@@ -41,7 +43,46 @@ def test_the_index_follows_changed_labels_and_deletions() -> None:
     assert names(store.select(POD, "ns", {LABEL: "two"})) == ["a"]
     shard.drop(("ns", "a"))
     assert store.select(POD, "ns", {LABEL: "two"}) == []
-    assert shard._index == {}
+    assert shard._by_label == {}
+
+
+def backup(name: str, cluster: Any, version: int = 1) -> Manifest:
+    meta: dict[str, Any] = {"name": name, "namespace": "ns", "resourceVersion": str(version)}
+    return {"apiVersion": "v2", "kind": "PerconaPGBackup", "metadata": meta, "spec": {"pgCluster": cluster}}
+
+
+def test_objects_are_found_by_the_cluster_that_they_name() -> None:
+    store = Store(LABEL)
+    shard = store.open(PG_BACKUP, None)
+    for name, cluster in (("b", "one"), ("a", "one"), ("c", "two"), ("d", None), ("e", ["one"])):
+        shard.put(backup(name, cluster))
+    shard.put({**backup("f", "one"), "spec": None})
+    assert names(store.owned_by(PG_BACKUP, "ns", "one")) == ["a", "b"]
+    assert store.owned_by(PG_BACKUP, "other", "one") == []
+    shard.put(backup("a", "two", 2))
+    shard.drop(("ns", "b"))
+    assert store.owned_by(PG_BACKUP, "ns", "one") == []
+    assert names(store.owned_by(PG_BACKUP, "ns", "two")) == ["a", "c"]
+    for name in "acdef":
+        shard.drop(("ns", name))
+    assert shard._by_owner == {}
+
+
+def test_backups_of_other_clusters_cost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(LABEL)
+    shard = store.open(PG_BACKUP, None)
+    for number in range(6000):
+        shard.put(backup(f"b{number}", f"c{number % 200}"))
+    read: list[object] = []
+    original = Shard.read
+
+    def counted(self: Shard, place: tuple[str, str]) -> Manifest | None:
+        read.append(place)
+        return original(self, place)
+
+    monkeypatch.setattr(Shard, "read", counted)
+    assert len(store.owned_by(PG_BACKUP, "ns", "c7")) == 30
+    assert len(read) == 30
 
 
 def test_readers_get_copies() -> None:

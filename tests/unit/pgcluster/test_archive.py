@@ -3,18 +3,19 @@
 import json
 from dataclasses import replace
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from pgoperator import labels
 from pgoperator.errors import InvalidSpec
-from reconcilers.pgcluster.backups import build_backup_status, decide_removal, inventory
+from reconcilers.pgcluster.backups import act_backups, build_backup_status, decide_removal, inventory
 from reconcilers.pgcluster.backups import conditions as backup_conditions
 from reconcilers.pgcluster.state import archiver
 from reconcilers.pgcluster.state.findings import Finding, Problem
 from reconcilers.pgcluster.status import conditions
-from tests.support.views import CLAIM, NOW, view
+from tests.support.views import CLAIM, NOW, filled_store, view
 from tests.unit.pgcluster import observed
 
 REPO = {"name": "repo1", "volume": {"volumeClaimSpec": CLAIM}}
@@ -111,9 +112,10 @@ def test_another_first_backup_follows_one_that_no_replica_can_start_from() -> No
 
 
 def test_backups_of_other_clusters_are_not_ours() -> None:
-    other = backup("x")
-    other["spec"]["pgCluster"] = "cluster2"
-    assert inventory.book(view(), [other]).backups == ()
+    own, other = {"kind": "PerconaPGBackup", **backup("w")}, {"kind": "PerconaPGBackup", **backup("x")}
+    other["spec"] = other["spec"] | {"pgCluster": "cluster2"}
+    ctx: Any = SimpleNamespace(store=filled_store([own, other]))
+    assert [one.name for one in act_backups.look(ctx, view()).backups] == ["w"]
 
 
 def test_an_overdue_schedule_is_told() -> None:
