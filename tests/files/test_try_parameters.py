@@ -28,8 +28,7 @@ def server() -> Iterator[Server]:
 def attempt(server: Server, values: Mapping[str, object], *names: str, **more: str) -> tuple[int, str]:
     """Try the parameters; return status and standard error. Nothing of the trial may be left."""
     before, scratch = server.postmaster(), server.root / "tmp"
-    if not scratch.exists():
-        server.run("mkdir", str(scratch))
+    server.run("mkdir", "-p", str(scratch))
     done = subprocess.run(  # type: ignore[call-overload]
         ["bash", scripts.folder() / "try-parameters.sh", *(names or values)],
         # Without the wrapper of Patroni's PATH, as in a command in the container.
@@ -43,7 +42,7 @@ def attempt(server: Server, values: Mapping[str, object], *names: str, **more: s
     )
     assert server.postmaster() == before
     assert server.sql("SELECT 1") == "1"
-    assert list(scratch.iterdir()) == []
+    assert list(scratch.glob("[!.]*")) == []
     assert [one for one in Path("/proc").glob("[0-9]*") if _is_below(one, scratch)] == []
     return done.returncode, done.stderr.strip()
 
@@ -56,6 +55,7 @@ def _is_below(process: Path, folder: Path) -> bool:
 
 
 def test_parameters_with_which_postgresql_starts(server: Server) -> None:
+    server.run("mkdir", "-p", str(server.root / "tmp/try-parameters.interrupted/data"))
     values = {"max_connections": 150, "shared_buffers": "32MB", "cluster_name": r"it's \ odd"}
     assert attempt(server, values) == (STARTS, "")
 

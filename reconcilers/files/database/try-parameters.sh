@@ -20,7 +20,12 @@ SQL
 ) || exit 1
 [ "$restart" != 0 ] || exit 0
 
-place=$(mktemp -d "${TMPDIR:-/tmp}/try-parameters.XXXXXX") || exit 1
+# One at a time; what an interrupted one has left goes.
+temporary=${TMPDIR:-/tmp}
+exec {lock}>"$temporary/.try-parameters.lock" || exit 1
+flock --wait 20 "$lock" || { echo "another trial of parameters still runs" >&2; exit 1; }
+rm -rf "$temporary"/try-parameters.*
+place=$(mktemp -d "$temporary/try-parameters.XXXXXX") || exit 1
 data=$place/data
 # shellcheck disable=SC2329  # called by the trap
 end() { pg_ctl stop --silent --mode=immediate --pgdata="$data" >/dev/null 2>&1; rm -rf "$place"; }
@@ -43,6 +48,7 @@ hba_file = '$data/pg_hba.conf'
 ident_file = '$data/pg_ident.conf'
 log_destination = 'stderr'
 logging_collector = off
+lc_messages = 'C'
 fsync = off
 EOT
 } >>"$data/postgresql.conf" || exit 1
@@ -66,5 +72,6 @@ shared_buffers_fit -D "$data" || refuse "$cause"
 find_libraries -D "$data"
 if [ -n "$missing" ]; then echo "shared_preload_libraries = '$kept'" >>"$data/postgresql.conf"; fi
 
-pg_ctl start --silent --wait --timeout=15 --pgdata="$data" --log="$place/log" >/dev/null 2>&1 && exit 0
+# Without the lock: the server must not keep it.
+pg_ctl start --silent --wait --timeout=15 --pgdata="$data" --log="$place/log" {lock}>&- >/dev/null 2>&1 && exit 0
 refuse
