@@ -17,6 +17,7 @@ from pgoperator.kube.errors import ApiError, NotFound
 from pgoperator.kube.manifest import Manifest, name_of
 from pgoperator.postgres import pgbackrest_options
 from pgoperator.runtime.result import Wait
+from reconcilers import read_info
 from reconcilers.pgbackup import lease
 from reconcilers.pgcluster.bootstrap import decide_source
 from reconcilers.pgcluster.bootstrap.decide_restore_gate import is_bootstrap
@@ -81,7 +82,7 @@ async def check(
             f"the repository host of cluster {cluster.name!r} is not ready", reason="RepoHostNotReady"
         )
     number, place = int(repo.removeprefix("repo")), (restore.namespace, name_of(host))
-    info = await read_repository.info(ctx, place, number)
+    info = await read_info.info(ctx, place, number)
     system = int(observed.system_identifier) if observed.system_identifier.isdigit() else None
     version = cluster.spec.postgres_version
     about = info, number, arguments, system
@@ -144,7 +145,7 @@ async def _check_source(
     if source.host is not None:
         number = int((restore.spec.repo_name or "repo1").removeprefix("repo"))
         try:
-            info = await read_repository.info(ctx, source.host, number)
+            info = await read_info.info(ctx, source.host, number)
         except NotFound:
             where = f"{source.host[1]} in namespace {source.host[0]!r}"
             return Wait(f"waiting for the repository host of the source: pod {where} does not exist", 10)

@@ -4,10 +4,10 @@ from pgoperator.install import deployment
 from pgoperator.runtime import manager
 from pgoperator.runtime.controller import DEADLINE
 from pgoperator.settings import LeaseSettings
+from reconcilers import read_info
 from reconcilers.pgcluster.backups import act_stanza
 from reconcilers.pgcluster.database import act_init_sql, act_sql
 from reconcilers.pgcluster.rollout import act_handover
-from reconcilers.pgrestore import read_repository
 
 SLACK = 10.0
 """Seconds for reads and writes of the same pass."""
@@ -21,7 +21,7 @@ def test_every_command_fits_into_a_pass() -> None:
         "checkpoint": act_handover.CHECKPOINT_SECONDS,
         "Patroni": act_handover.PATRONI_LIMIT,
         "hold": act_handover.LIMIT,
-        "check of a restore": read_repository.SECONDS,
+        "check of a restore": read_info.SECONDS,
     }
     assert {what: limit for what, limit in limits.items() if limit > DEADLINE - SLACK} == {}
 
