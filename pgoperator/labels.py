@@ -83,6 +83,8 @@ Label on the Job of a drill, by the operator: empty; as an annotation: what is r
 """
 RESTORE_DRILL_NOW = PERCONA + "restore-drill-now"
 """Annotation on a PerconaPGCluster, by the user: a new value asks for one restore drill."""
+RESTORE_DRILL_SQL = PERCONA + "restore-drill-sql"
+"""Annotation on a PerconaPGCluster, by the user: ConfigMap with SQL for drills, a key for each database."""
 MOVE_JOB = CRUNCHY + "move-job"
 """Label on Jobs that copy volumes of `spec.dataSource.volumes`, by the operator: empty; a second label,
 `move-<what>-dir`, names the volume.
