@@ -46,7 +46,7 @@ from reconcilers.pgrestore.decide_phase import CHECKING, Snapshot
 log = structlog.get_logger(__name__)
 
 PATIENCE_SECONDS = 10
-"""Wait for a repository host that is not ready; with it the whole check takes less than 15 s."""
+"""Wait for a repository host that is not ready; if the repository answers, a refusal takes less than 15 s."""
 
 
 async def check(

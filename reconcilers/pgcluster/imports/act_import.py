@@ -28,6 +28,8 @@ from reconcilers.pgcluster.state.view import View
 log = structlog.get_logger(__name__)
 
 RETRY_SECONDS = 30
+REPO_SECONDS = 25
+"""For one repository; four of them fit into a pass."""
 
 
 async def act(ctx: Context, view: View, cache: ClusterCache) -> Wait | None:
@@ -64,7 +66,7 @@ async def _read(ctx: Context, view: View) -> dict[str, Info]:
     """The content of each repository; InvalidSpec if one cannot be read."""
     host, found = (view.namespace, naming.pod(naming.repo_host(view.name))), {}
     for repo in view.repos:
-        info = await read_info.info(ctx, host, repo.number)
+        info = await read_info.info(ctx, host, repo.number, seconds=REPO_SECONDS)
         status = info.status_of(repo.number)
         if status is not None and status.code not in (read_info.OK, *read_info.EMPTY):
             raise InvalidSpec(f"{repo.name} cannot be read: {status.message}", reason=read_info.REASON)
