@@ -88,6 +88,7 @@ async def check(
     about = info, number, arguments, system
     timeline = await read_repository.timeline(ctx, place, *about)
     choice = decide_check.choose(*about, snapshot.now, version=version, timeline=timeline)
+    await _check_end(ctx, restore, observed, number, decide_check.followed(*about))
     decide_archive.check_owner(cluster, restore, arguments)
     instance = snapshot.primary or next(iter(snapshot.instances), "") or _with_volume(cluster, observed)
     if not instance:
@@ -101,6 +102,20 @@ async def check(
     left = await _prepare(ctx, restore, snapshot, observed, choice)
     found = {"instance": instance, "backupSet": choice.label, "walLast": choice.wal_last}
     return left or found | act_archive.accepted_loss(restore, arguments, choice.wal_last)
+
+
+async def _check_end(
+    ctx: Context, restore: PGRestore, observed: Observed, repo: int, followed: tuple[str, int] | None
+) -> None:
+    """InvalidSpec if a timeline that was left ends before the target; not without a primary to look."""
+    arguments, primary = decide_check.arguments(restore.spec.options), observed.primary
+    if primary is None or followed is None:
+        return
+    left = decide_history.left_timeline(arguments, primary.member.timeline)
+    if left is not None:
+        place = restore.namespace, primary.pod_name
+        last = await read_repository.last_transaction(ctx, place, repo, followed[0], left)
+        decide_history.check_end(arguments, left, last)
 
 
 async def _prepare(
