@@ -15,9 +15,7 @@ INSTANCE = CRUNCHY + "instance"
 of the instance, which is the name of its StatefulSet.
 """
 INSTANCE_SET = CRUNCHY + "instance-set"
-"""Label on the same objects and on the set's PodDisruptionBudget, by the operator: name of the set in
-`spec.instances`.
-"""
+"""Label on the same objects and on the set's PodDisruptionBudget, by the operator: name of the set."""
 PATRONI = CRUNCHY + "patroni"
 """Label on pods of instances, Patroni's Endpoints and their Services, by the operator and Patroni:
 Patroni's scope, `<cluster>-ha`. Patroni finds members and Endpoints by it.
@@ -34,9 +32,7 @@ the repository host; the tablespace's name on its volume claim.
 PGUSER = CRUNCHY + "pguser"
 """Label on the Secret of a database user, by the operator: name of the database user."""
 CERTIFICATE = CRUNCHY + "cluster-certificate"
-"""Label on Secrets with certificates, by the operator: `postgres-tls` for the server,
-`replication-client-tls` for replication.
-"""
+"""Label on Secrets with certificates, by the operator: `postgres-tls` or `replication-client-tls`."""
 PGBACKREST = CRUNCHY + "pgbackrest"
 """Label on the repository host, its volumes, configuration and Secret, and on the Jobs of backups and
 restores, by the operator: empty; marks what belongs to pgBackRest.
@@ -53,7 +49,7 @@ PGBACKREST_VOLUME = CRUNCHY + "pgbackrest-volume"
 """Label on the volume claim of a repository, by the operator: empty."""
 PGBACKREST_BACKUP = CRUNCHY + "pgbackrest-backup"
 """Label on a PerconaPGBackup that the operator created and on its Job, by the operator: why the backup was
-taken: `manual`, `scheduled`, `replica-create` or `archive-gap`.
+taken: `manual`, `scheduled`, `replica-create` or `archive-gap`; `imported` if it was found in the repository.
 
 Annotation on the Job and its pod, by the operator: name of the PerconaPGBackup.
 
@@ -73,9 +69,7 @@ Annotation on a PerconaPGCluster, by the user: a new value asks for one restore 
 `spec.backups.pgbackrest.restore` describes it.
 """
 PGBACKREST_RESTORE_CONFIG = CRUNCHY + "pgbackrest-restore-config"
-"""Label on the ConfigMap or Secret with which the Job of a new cluster reads a repository, by the operator:
-empty.
-"""
+"""Label on the ConfigMap or Secret with which a new cluster reads a repository, by the operator: empty."""
 CLONE_SERVER = PERCONA + "clone-server"
 """Label on the Job, its pod and its Secret that serve a repository to a new cluster in another namespace, by
 the operator: empty.
@@ -89,6 +83,8 @@ Label on the Job of a drill, by the operator: empty; as an annotation: what is r
 """
 RESTORE_DRILL_NOW = PERCONA + "restore-drill-now"
 """Annotation on a PerconaPGCluster, by the user: a new value asks for one restore drill."""
+RESTORE_DRILL_SQL = PERCONA + "restore-drill-sql"
+"""Annotation on a PerconaPGCluster, by the user: ConfigMap with SQL for drills, a key for each database."""
 MOVE_JOB = CRUNCHY + "move-job"
 """Label on Jobs that copy volumes of `spec.dataSource.volumes`, by the operator: empty; a second label,
 `move-<what>-dir`, names the volume.
@@ -107,13 +103,9 @@ OVERRIDE_CONFIG = PERCONA + "override-config"
 BACKUP_IN_PROGRESS = PERCONA + "backup-in-progress"
 """Annotation on a PerconaPGCluster, by Percona's operator: the backup that runs."""
 PMM_SECRET_HASH = PERCONA + "pmm-secret-hash"
-"""Annotation on pods with a PMM client, by the operator: digest of the token; the pod restarts when the
-token changes.
-"""
+"""Annotation on pods with a PMM client, by the operator: digest of the token; a new one restarts the pod."""
 MONITOR_SECRET_HASH = PERCONA + "monitor-user-secret-hash"
-"""Annotation on pods with a PMM client, by the operator: digest of the verifier of the database user
-`monitor`.
-"""
+"""Annotation on pods with a PMM client, by the operator: digest of the verifier of the user `monitor`."""
 
 ROLE_PRIMARY = "primary"
 ROLE_REPLICA = "replica"
@@ -198,7 +190,7 @@ BACKUP_JOB_NAME = PERCONA + "pgbackrest-backup-job-name"
 """Annotation on a PerconaPGBackup, by the operator: name of its Job."""
 BACKUP_JOB_TYPE = PERCONA + "pgbackrest-backup-job-type"
 """Annotation on a PerconaPGBackup, by the operator: why the backup was taken: `manual`, `scheduled`,
-`replica-create` or `archive-gap`.
+`replica-create` or `archive-gap`; `imported` if it was found in the repository.
 """
 BACKUP_EXPIRED = PERCONA + "expired"
 """Annotation on a PerconaPGBackup, by the operator: `true` when the repository does not hold the backup any
@@ -206,6 +198,11 @@ more. Deleting the object then removes no data.
 """
 SUPERSEDED = PERCONA + "superseded"
 """Annotation on a cluster's first PerconaPGBackup, by the operator: `true`: no replica can start from it."""
+IMPORT_BACKUPS = PERCONA + "import-backups"
+"""Annotation on a PerconaPGCluster, by the user: a new value imports the backups that have no object."""
+IMPORTED_BACKUP = PERCONA + "imported-backup"
+"""Annotation on a PerconaPGBackup, by the operator: label of the backup that it shows; it requests none."""
+IMPORTED = "imported"
 DELETE_FROM_REPOSITORY = PERCONA + "delete-from-repository"
 """Annotation on a PerconaPGBackup, by the user: `true` has the deletion of the object remove the backup from
 its repository. Without it the backup stays.

@@ -48,12 +48,16 @@ class JobStatus:
         return self.succeeded or self.failed
 
 
-def read(job: Manifest, pods: Sequence[Manifest], container: str) -> JobStatus:
-    """Read a Job; `pods` must be its own pods, `container` names the container whose result counts."""
+def read(job: Manifest, pods: Sequence[Manifest], container: str, before: str = "") -> JobStatus:
+    """Read a Job; `pods` must be its own pods, `container` names the container whose result counts.
+
+    `before`: an init container whose failure counts, too.
+    """
     own = sorted(pods, key=_created)
     conditions = {c["type"]: c for c in job.get("status", {}).get("conditions", []) if c["status"] == "True"}
     ends = [end for pod in own if (end := terminated(pod, container)) is not None]
     good = next((end for end in ends if end.get("exitCode") == 0), None)
+    ends += [end for pod in own if before and (end := terminated(pod, before, init=True)) is not None]
     bad = next((end for end in reversed(ends) if end.get("exitCode") != 0), None)
     succeeded = good is not None or "Complete" in conditions or "SuccessCriteriaMet" in conditions
     failed = conditions.get("Failed") if not succeeded else None
@@ -87,9 +91,9 @@ def _cause(pods: Sequence[Manifest], bad: Manifest | None, failing: Manifest | N
     return cause or waiting(pods)
 
 
-def terminated(pod: Manifest, container: str) -> Manifest | None:
+def terminated(pod: Manifest, container: str, *, init: bool = False) -> Manifest | None:
     """The container's `state.terminated`; None while it has not terminated."""
-    for status in pod.get("status", {}).get("containerStatuses", []):
+    for status in pod.get("status", {}).get("initContainerStatuses" if init else "containerStatuses", []):
         if status["name"] == container:
             end: Manifest | None = status.get("state", {}).get("terminated")
             return end
@@ -105,7 +109,7 @@ def waiting(pods: Sequence[Manifest]) -> str:
         for condition in status.get("conditions", []):
             if condition["type"] == "PodScheduled" and condition["status"] == "False":
                 return str(condition.get("message", ""))
-        for container in status.get("containerStatuses", []):
+        for container in (*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])):
             state = container.get("state", {}).get("waiting") or {}
             if state.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
                 return f"{state['reason']}: {state.get('message', '')}".rstrip(": ")

@@ -162,6 +162,7 @@ class PgBackRestStatus(ApiModel):
     )
     restore: RequestedJobStatus | None = Field(default=None, description="The last restore in place.")
     restore_drill: RestoreDrillStatus | None = Field(default=None, description="Restore drills.")
+    imported_backups: str | None = Field(default=None, description="Last handled import.")
 
 
 class StandbyStatus(ApiModel):

@@ -1,16 +1,12 @@
 """Act: create and delete the Jobs of backups, and find out why a Job does not start."""
 
-from dataclasses import replace
-from datetime import datetime, timedelta
-
 from pgoperator.context import Context
 from pgoperator.kube import kinds
-from pgoperator.kube.errors import AlreadyExists, Conflict, Forbidden
+from pgoperator.kube.errors import AlreadyExists, Conflict
 from pgoperator.kube.manifest import Manifest, name_of, owned, owner_of, uid_of
+from reconcilers import read_events
 from reconcilers.jobs import JobStatus
 from reconcilers.pgbackup.observe import Snapshot
-
-SOON = timedelta(seconds=5)
 
 
 async def create(ctx: Context, wanted: Manifest, owner: Manifest) -> None:
@@ -24,28 +20,10 @@ async def create(ctx: Context, wanted: Manifest, owner: Manifest) -> None:
 
 
 async def with_event_cause(ctx: Context, snapshot: Snapshot) -> JobStatus | None:
-    """Return the Job's status; if no pod starts, with the cause that only an Event shows: a quota, a volume.
-
-    A pod needs a moment to start: no cause is reported before `SOON`.
-    """
-    status = snapshot.job
-    if status is None or status.started or status.ended or status.cause:
-        return status
-    if ctx.clock() - datetime.fromisoformat(status.created) < SOON:
-        return status
-    fields = f"type=Warning,involvedObject.uid={snapshot.event_subject}"
-    try:
-        events, _ = await ctx.client.list(kinds.EVENT, snapshot.namespace, fields=fields)
-    except Forbidden:
-        return status  # the RBAC rules of an earlier version do not allow to list Events
-    newest = max(events, key=_last_seen, default=None)
-    if newest is None:
-        return status
-    return replace(status, cause=f"{newest.get('reason')}: {newest.get('message')}")
-
-
-def _last_seen(event: Manifest) -> str:
-    return str(event.get("lastTimestamp") or event.get("eventTime") or event["metadata"]["creationTimestamp"])
+    """Return the Job's status; if no pod starts, with the cause that only an Event shows."""
+    if snapshot.job is None:
+        return None
+    return await read_events.with_cause(ctx, snapshot.namespace, snapshot.job, snapshot.event_subject)
 
 
 async def remove(ctx: Context, snapshot: Snapshot) -> None:

@@ -12,10 +12,10 @@ from reconcilers.pgcluster.state import repositories
 from reconcilers.pgcluster.state.view import ClusterView
 
 CONTAINER = naming.PGBACKREST_CONTAINER
-BACKUP_SECONDS = 24 * 3600
-BYTES_A_SECOND = 4 * 1024 * 1024
-"""The deadline of a backup grows with the size of the data volumes as if this were its speed."""
-EXPIRE_SECONDS = 300
+MIB = 1024 * 1024
+BACKUP_SECONDS, BACKUP_SPEED = 24 * 3600, 4 * MIB
+EXPIRE_SECONDS, EXPIRE_SPEED = 300, 64 * MIB
+"""Least seconds, and bytes of the data a second, for the deadlines of the Jobs."""
 
 
 def backup(
@@ -44,16 +44,10 @@ def backup(
         "env": [*(environment.env if environment else ())],
         "envFrom": [*(environment.env_from if environment else ())],
     }
+    seconds = build_jobs.deadline(view, BACKUP_SECONDS, BACKUP_SPEED)
     return build_jobs.job(
-        view, name, own, {labels.PGBACKREST_BACKUP: wanted.name}, command, seconds=deadline(view), extra=extra
+        view, name, own, {labels.PGBACKREST_BACKUP: wanted.name}, command, seconds=seconds, extra=extra
     )
-
-
-def deadline(view: ClusterView) -> int:
-    """Seconds that a backup may take: a day, or more for a large data volume on a slow network."""
-    sets = view.cluster.spec.instance_sets()
-    largest = max((build_pod.size(one.data_volume_claim_spec) for one in sets), default=0)
-    return max(BACKUP_SECONDS, largest // BYTES_A_SECOND)
 
 
 def expire(view: ClusterView, wanted: PGBackup, repo: Repository) -> Manifest:
@@ -63,6 +57,8 @@ def expire(view: ClusterView, wanted: PGBackup, repo: Repository) -> Manifest:
     command = build_pod.script("pgbackrest-expire.sh", *about, str(repo.number), label)
     name = naming.backup_job(view.name, "expire", wanted.metadata.uid)
     own = {labels.PGBACKREST: "", labels.PGBACKREST_REPO: repo.name}
+    # pgBackRest deletes file by file: a large database in an object store has hundreds of thousands.
+    seconds = build_jobs.deadline(view, EXPIRE_SECONDS, EXPIRE_SPEED)
     return build_jobs.job(
-        view, name, own, {labels.PGBACKREST_BACKUP: wanted.name}, command, seconds=EXPIRE_SECONDS, extra={}
+        view, name, own, {labels.PGBACKREST_BACKUP: wanted.name}, command, seconds=seconds, extra={}
     )

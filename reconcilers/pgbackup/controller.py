@@ -18,12 +18,13 @@ from pgoperator.context import Context
 from pgoperator.errors import InvalidSpec
 from pgoperator.kube import kinds
 from pgoperator.kube.errors import Forbidden, Invalid, ServerError
-from pgoperator.kube.manifest import Key, Manifest, name_of
+from pgoperator.kube.manifest import Key, Manifest, annotations_of, name_of
 from pgoperator.postgres import pgbackrest_options
 from pgoperator.runtime.result import Done, Result, Wait
 from reconcilers.pgbackup import (
     act_backup_jobs,
     act_deletion,
+    act_import,
     act_retention,
     build_backup_jobs,
     decide_state,
@@ -92,7 +93,8 @@ class PGBackups:
             return await _give_up(ctx, backup, manifest, snapshot, cause)
         assert snapshot.cluster is not None
         if not backup.status.state:
-            return await _queue(ctx, backup, manifest, snapshot)
+            begin = _import if act_import.is_wanted(backup) else _queue
+            return await begin(ctx, backup, manifest, snapshot)
         return await _advance(ctx, backup, manifest, snapshot, snapshot.cluster)
 
 
@@ -118,6 +120,12 @@ async def _hold(ctx: Context, backup: PGBackup, manifest: Manifest, cause: str) 
         step = Step(backup.status, cause=cause)
         await _write(ctx, backup, manifest, decide_state.with_waiting(step, now))
     return Wait(cause, SAFETY_SECONDS)
+
+
+async def _import(ctx: Context, backup: PGBackup, manifest: Manifest, snapshot: Snapshot) -> Result:
+    """Show a backup that exists in the repository."""
+    assert snapshot.cluster is not None
+    return await _take(ctx, backup, manifest, await act_import.step(ctx, backup, snapshot, snapshot.cluster))
 
 
 async def _queue(ctx: Context, backup: PGBackup, manifest: Manifest, snapshot: Snapshot) -> Result:
@@ -164,7 +172,12 @@ async def _advance(
         step = await _create(ctx, backup, manifest, snapshot, cluster)
     elif step.act is Act.REMOVE:
         await act_backup_jobs.remove(ctx, snapshot)
-    await _write(ctx, backup, manifest, decide_state.with_waiting(step, now))
+    return await _take(ctx, backup, manifest, step)
+
+
+async def _take(ctx: Context, backup: PGBackup, manifest: Manifest, step: Step) -> Result:
+    """Write the status of a step whose action has been taken."""
+    await _write(ctx, backup, manifest, decide_state.with_waiting(step, ctx.clock()))
     return Wait(step.wait, step.seconds) if step.wait else Done()
 
 
@@ -265,7 +278,10 @@ async def _refuse(ctx: Context, manifest: Manifest, cause: str) -> None:
 
 
 def _emit_event(ctx: Context, manifest: Manifest, status: PGBackupStatus) -> None:
-    if status.state == states.SUCCEEDED:
+    if status.state == states.SUCCEEDED and labels.IMPORTED_BACKUP in annotations_of(manifest):
+        message = f"{status.backup_type} backup {status.backup_name} was found in the repository"
+        ctx.events.event(manifest, type="Normal", reason="BackupImported", message=message)
+    elif status.state == states.SUCCEEDED:
         message = f"{status.backup_type} backup {status.backup_name} is complete, {status.size} bytes"
         ctx.events.event(manifest, type="Normal", reason="BackupSucceeded", message=message)
     elif status.state == states.FAILED:

@@ -17,6 +17,7 @@ from pgoperator.api.repositories import Repository
 from pgoperator.api.states import BROKEN_PAGES, FAILED, RUNNING, STARTING, SUCCEEDED
 from pgoperator.errors import InvalidSpec
 from pgoperator.postgres import pgbackrest_options
+from pgoperator.postgres.pgbackrest_info import Backup
 from reconcilers.jobs import JobStatus
 from reconcilers.pgbackup import report
 from reconcilers.pgcluster.pods import decide_variables
@@ -182,25 +183,36 @@ def _succeeded(backup: PGBackup, cluster: PGCluster, job: JobStatus, now: dateti
     except report.BadReport as error:
         return Step(failed(backup, str(error), now))
     found, repo = parsed.backup, find_repo(backup, cluster)
+    update = {
+        "repo_volume": parsed.volume if repo is not None and repo.volume is not None else None,
+        "completed": max(found.stop, backup.metadata.creation_timestamp or found.stop),
+    }
+    source = f"the log of Job {job.name} names the files. Older backups were not expired"
+    status = complete(backup, cluster, found, source, now)
+    return Step(status.model_copy(update=update))
+
+
+def complete(
+    backup: PGBackup, cluster: PGCluster, found: Backup, source: str, now: datetime
+) -> PGBackupStatus:
+    """The status of an object whose backup is in the repository; `source`: what shows its broken pages."""
     update = destination_fields(backup, cluster) | {
         "state": SUCCEEDED,
         "error": None,
         "backup_name": found.label,
         "backup_type": found.type,
         "size": found.delta if found.repo_delta is None else found.repo_delta,
-        "repo_volume": parsed.volume if repo is not None and repo.volume is not None else None,
         "earliest_restorable_time": RESTORABLE.format(found.stop + PRECISION),
-        "completed": max(found.stop, backup.metadata.creation_timestamp or found.stop),
+        "completed": found.stop,
     }
     status = backup.status.model_copy(update=update)
-    if found.error:
-        message = (
-            f"backup {found.label} contains pages with invalid checksums; the log of Job {job.name} names "
-            "the files. Older backups were not expired. Check the database, and restore an older backup if "
-            "it is damaged"
-        )
-        status = with_condition(status, True, "PagesWithWrongChecksums", message, now, kind=BROKEN_PAGES)
-    return Step(status)
+    if not found.error:
+        return status
+    message = (
+        f"backup {found.label} contains pages with invalid checksums; {source}. Check the database, and "
+        "restore an older backup if it is damaged"
+    )
+    return with_condition(status, True, "PagesWithWrongChecksums", message, now, kind=BROKEN_PAGES)
 
 
 def destination_fields(backup: PGBackup, cluster: PGCluster) -> dict[str, Any]:

@@ -81,9 +81,14 @@ class Snapshot:
     def obstacle(self, backup: PGBackup) -> str:
         """Why the cluster is not ready for a backup; "" if it is ready."""
         assert self.view is not None
+        if self.view.observed.primary is None:
+            return f"cluster {self.view.name} has no primary"
+        return self.repository_obstacle(backup)
+
+    def repository_obstacle(self, backup: PGBackup) -> str:
+        """Why the repository of a backup cannot be read; "" if it can."""
+        assert self.view is not None
         view = self.view
-        if view.observed.primary is None:
-            return f"cluster {view.name} has no primary"
         host = view.observed.repo_host_pod
         if host is None or not is_ready(host):
             return "the repository host is not ready"

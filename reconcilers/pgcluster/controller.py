@@ -177,6 +177,7 @@ def _result(
         change=cache.changes.change,
         drill=act_drill.status(ctx, view),
         drill_blocked=cache.drill.blocked,
+        imported=cache.imports.finding,
     )
 
 

@@ -22,6 +22,7 @@ from reconcilers.pgcluster.bootstrap import (
 )
 from reconcilers.pgcluster.credentials import act_orphaned_secrets
 from reconcilers.pgcluster.database import act_init_sql, act_sql
+from reconcilers.pgcluster.imports import act_import
 from reconcilers.pgcluster.instances import (
     act_scale_down,
     build_disruption_budgets,
@@ -67,6 +68,7 @@ ACTIONS: tuple[Action, ...] = (
     # Scale down before rolling updates, which must not restart a surplus pod.
     act_scale_down.act,
     act_changes.act,
+    act_import.act,
 )
 
 

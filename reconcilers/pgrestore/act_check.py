@@ -17,6 +17,7 @@ from pgoperator.kube.errors import ApiError, NotFound
 from pgoperator.kube.manifest import Manifest, name_of
 from pgoperator.postgres import pgbackrest_options
 from pgoperator.runtime.result import Wait
+from reconcilers import read_info
 from reconcilers.pgbackup import lease
 from reconcilers.pgcluster.bootstrap import decide_source
 from reconcilers.pgcluster.bootstrap.decide_restore_gate import is_bootstrap
@@ -45,7 +46,7 @@ from reconcilers.pgrestore.decide_phase import CHECKING, Snapshot
 log = structlog.get_logger(__name__)
 
 PATIENCE_SECONDS = 10
-"""Wait for a repository host that is not ready; with it the whole check takes less than 15 s."""
+"""Wait for a repository host that is not ready; if the repository answers, a refusal takes less than 15 s."""
 
 
 async def check(
@@ -81,12 +82,13 @@ async def check(
             f"the repository host of cluster {cluster.name!r} is not ready", reason="RepoHostNotReady"
         )
     number, place = int(repo.removeprefix("repo")), (restore.namespace, name_of(host))
-    info = await read_repository.info(ctx, place, number)
+    info = await read_info.info(ctx, place, number)
     system = int(observed.system_identifier) if observed.system_identifier.isdigit() else None
     version = cluster.spec.postgres_version
     about = info, number, arguments, system
     timeline = await read_repository.timeline(ctx, place, *about)
     choice = decide_check.choose(*about, snapshot.now, version=version, timeline=timeline)
+    await _check_end(ctx, restore, observed, number, decide_check.followed(*about))
     decide_archive.check_owner(cluster, restore, arguments)
     instance = snapshot.primary or next(iter(snapshot.instances), "") or _with_volume(cluster, observed)
     if not instance:
@@ -100,6 +102,20 @@ async def check(
     left = await _prepare(ctx, restore, snapshot, observed, choice)
     found = {"instance": instance, "backupSet": choice.label, "walLast": choice.wal_last}
     return left or found | act_archive.accepted_loss(restore, arguments, choice.wal_last)
+
+
+async def _check_end(
+    ctx: Context, restore: PGRestore, observed: Observed, repo: int, followed: tuple[str, int] | None
+) -> None:
+    """InvalidSpec if a timeline that was left ends before the target; not without a primary to look."""
+    arguments, primary = decide_check.arguments(restore.spec.options), observed.primary
+    if primary is None or followed is None:
+        return
+    left = decide_history.left_timeline(arguments, primary.member.timeline)
+    if left is not None:
+        place = restore.namespace, primary.pod_name
+        last = await read_repository.last_transaction(ctx, place, repo, followed[0], left)
+        decide_history.check_end(arguments, left, last)
 
 
 async def _prepare(
@@ -144,7 +160,7 @@ async def _check_source(
     if source.host is not None:
         number = int((restore.spec.repo_name or "repo1").removeprefix("repo"))
         try:
-            info = await read_repository.info(ctx, source.host, number)
+            info = await read_info.info(ctx, source.host, number)
         except NotFound:
             where = f"{source.host[1]} in namespace {source.host[0]!r}"
             return Wait(f"waiting for the repository host of the source: pod {where} does not exist", 10)

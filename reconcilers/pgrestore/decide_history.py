@@ -38,6 +38,31 @@ def check(cluster: str, options: Sequence[str], earlier: Iterable[PGRestore]) ->
             )
 
 
+def left_timeline(options: Sequence[str], present: int) -> int | None:
+    """The timeline that a target time names if it is not the present one of the cluster; else None."""
+    value = pgbackrest_options.option_value
+    named = value(options, "target-timeline") or ""
+    if value(options, "type") != "time" or not re.fullmatch("0x[0-9A-Fa-f]+|[0-9]+", named):
+        return None
+    number = int(named, 16) if named.startswith("0x") else int(named)
+    return number if number != present else None
+
+
+def check_end(options: Sequence[str], timeline: int, last: datetime | None) -> None:
+    """InvalidSpec if the target time is behind the last transaction of a timeline that was left.
+
+    PostgreSQL looks for a transaction behind the target. On a timeline that was left there will be none.
+    """
+    target = decide_check.moment(pgbackrest_options.option_value(options, "target") or "")
+    if last is not None and last < target:
+        raise InvalidSpec(
+            f"the target {target:%Y-%m-%d %H:%M:%S.%f%z} is behind the last transaction that the archive has "
+            f"of timeline {timeline}, which ended at {last:%Y-%m-%d %H:%M:%S.%f%z}: choose this time, or an "
+            "earlier one",
+            reason="InvalidTarget",
+        )
+
+
 def _ended_at(restore: PGRestore) -> datetime | None:
     """When the cluster accepted writes again; None if the restore did not succeed, or was a dry run."""
     status = restore.status

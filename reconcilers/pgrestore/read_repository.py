@@ -1,36 +1,25 @@
-"""Reads a repository through the container of a repository host."""
+"""Reads the history and the end of a timeline from a repository."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import structlog
 
 from pgoperator import naming
 from pgoperator.context import Context
-from pgoperator.errors import CommandFailed, CommandTimedOut, InvalidSpec
-from pgoperator.kube.errors import Unreachable
-from pgoperator.postgres import pgbackrest_info
+from pgoperator.errors import CommandFailed, CommandTimedOut
+from pgoperator.kube.errors import ApiError, Unreachable
 from pgoperator.postgres.pgbackrest_info import Info
 from pgoperator.postgres.timelines import Timeline
+from reconcilers import read_info
+from reconcilers.pgcluster.pods import build_pod
 from reconcilers.pgrestore import decide_check
+from reconcilers.read_info import Place
 
 FIRST = 1
 """The timeline without a history."""
+END_SECONDS = 30
 log = structlog.get_logger(__name__)
-
-SECONDS = 10
-_BOUNDS = ("--io-timeout=4", "--protocol-timeout=8", "--log-level-console=off", "--log-level-stderr=error")
-
-Place = tuple[str, str]
-"""Namespace and name of the pod of a repository host."""
-
-
-async def info(ctx: Context, host: Place, repo: int) -> Info:
-    """The output of `pgbackrest info`; InvalidSpec with the cause if the repository cannot be read."""
-    try:
-        return pgbackrest_info.parse(await _run(ctx, host, repo, "info", "--output=json"))
-    except (CommandFailed, CommandTimedOut, Unreachable, pgbackrest_info.BadInfo) as error:
-        why = error.diagnostics[:800] if isinstance(error, CommandFailed) else str(error)
-        raise InvalidSpec(f"repo{repo} cannot be read: {why}", reason="RepoNotReachable") from error
 
 
 async def timeline(  # noqa: PLR0917 - the last four as `decide_check.choose` has them
@@ -45,13 +34,25 @@ async def timeline(  # noqa: PLR0917 - the last four as `decide_check.choose` ha
         return Timeline(FIRST, {})
     file = f"archive/{naming.STANZA}/{archive}/{number:08X}.history"
     try:
-        return Timeline.parse(number, await _run(ctx, host, repo, "repo-get", file))
+        return Timeline.parse(number, await read_info.run(ctx, host, repo, "repo-get", file))
     except (CommandFailed, CommandTimedOut, Unreachable) as error:
         # Recovery itself will find out whether the backup leads there.
         log.warning("cannot read the history of a timeline", file=file, error=str(error))
         return None
 
 
-async def _run(ctx: Context, host: Place, repo: int, *command: str) -> str:
-    words = ["pgbackrest", f"--stanza={naming.STANZA}", f"--repo={repo}", *_BOUNDS, *command]
-    return await ctx.client.exec(*host, naming.PGBACKREST_CONTAINER, words, timeout=SECONDS)
+async def last_transaction(
+    ctx: Context, primary: Place, repo: int, archive: str, number: int
+) -> datetime | None:
+    """When the last transaction of a timeline ended, as far as the archive has it; None if that is unknown.
+
+    `primary`: namespace and pod, whose container has the programs to read WAL.
+    """
+    command = build_pod.script("archive-end.sh", str(repo), archive, str(number))
+    try:
+        text = await ctx.client.exec(*primary, naming.DATABASE_CONTAINER, command, timeout=END_SECONDS)
+        return datetime.fromisoformat(text.strip()) if text.strip() else None
+    except (CommandFailed, CommandTimedOut, ApiError, ValueError) as error:
+        # Recovery itself will find out whether it gets to the target.
+        log.warning("cannot read the end of a timeline", timeline=number, error=str(error))
+        return None

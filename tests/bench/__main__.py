@@ -10,6 +10,7 @@ from types import FrameType
 
 from tests.bench.backup import large_backup, small_backup
 from tests.bench.creation import creation
+from tests.bench.drill import drill
 from tests.bench.fleet import fleet
 from tests.bench.gaps import cuts, strikes
 from tests.bench.idle import idle, memory
@@ -28,6 +29,7 @@ PARTS: dict[str, Part] = {
     "rolling": lambda stage, rows, asked: rolling(stage, rows, asked.runs or 3),
     "backup": lambda stage, rows, asked: small_backup(stage, rows, asked.runs or 3),
     "restore": lambda stage, rows, asked: restore(stage, rows, asked.runs or 3),
+    "drill": lambda stage, rows, asked: drill(stage, rows, asked.runs or 3),
     "backup-large": lambda stage, rows, asked: large_backup(stage, rows, asked.scale),
     "gaps-graceful": lambda stage, rows, asked: strikes(
         stage, rows, "pod deleted gracefully", asked.runs or 10
@@ -36,7 +38,7 @@ PARTS: dict[str, Part] = {
     "gaps-kill": lambda stage, rows, asked: strikes(stage, rows, "main process killed -9", asked.runs or 10),
     "gaps-cut": lambda stage, rows, asked: cuts(stage, rows, asked.runs or 10),
 }
-USUAL = ("creation", "fleet", "idle", "rolling", "backup", "restore", "gaps")
+USUAL = ("creation", "fleet", "idle", "rolling", "backup", "restore", "drill", "gaps")
 GROUPS: Mapping[str, Sequence[str]] = {"gaps": GAPS, "all": (*USUAL[:-1], "backup-large", *GAPS)}
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from itertools import pairwise
 
 from local import bins
+from tests.bench.drill import drilled, dry_run
 from tests.bench.place import Place, Stage, place
 from tests.bench.table import Row, emit, seconds, table
 from tests.support import s3
@@ -16,6 +17,8 @@ from tests.support.restores import Restore
 STEPS = ("object", "Starting", "Running", "pod runs", "Succeeded")
 WANTED, PERCONA = 8, 105
 """Seconds to Succeeded: the goal, and the time of Percona Operator."""
+DRILL = 60
+"""Seconds of a drill of 2 GB: the goal."""
 
 
 def small_backup(stage: Stage, rows: list[Row], runs: int) -> None:
@@ -88,6 +91,7 @@ def large_backup(stage: Stage, rows: list[Row], scale: int) -> None:
             lambda: until("its WAL is archived", lambda: _archived(cluster), 1800, cluster.explain, 2)
         )
         emit(f"its WAL was archived {took:.0f} s later")
+        _large_drill(cluster, rows)
         for processes in (1, 2):
             for repo in ("repo1", "repo2"):
                 _large(cluster, repo, processes, rows)
@@ -114,6 +118,19 @@ def _archived(cluster: Cluster) -> bool:
 
 def _size(cluster: Cluster) -> float:
     return float(cluster.psql("SELECT sum(pg_database_size(oid)) FROM pg_database"))
+
+
+def _large_drill(cluster: Cluster, rows: list[Row]) -> None:
+    """A dry run, and a drill of a full backup in the volume; the next drill would take another repository."""
+    size = _size(cluster) / 1e9
+    backup(cluster, "large-drill", "--type=full", seconds=3600)
+    rows.append(
+        (f"dry run of {size:.2f} GB, s", f"{dry_run(cluster, 'large-dry'):.1f}", "at most 15", "has none")
+    )
+    took, found = drilled(cluster, "large", 1800)
+    what = f"{took:.1f} ({found['restoreSeconds']} restore, {found['checkSeconds']} checks)"
+    emit(f"drill of {size:.2f} GB in {found['repo']}: {what}")
+    rows.append((f"drill of {size:.2f} GB: annotation to result, s", what, f"at most {DRILL}", "has none"))
 
 
 def _large(cluster: Cluster, repo: str, processes: int, rows: list[Row]) -> None:

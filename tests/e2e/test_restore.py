@@ -74,6 +74,15 @@ def test_exactly_the_rows_committed_until_a_noted_moment(cluster: Cluster, clien
     again = Restore(cluster, "again", ("--type=time", f'--target="{left}"')).apply()
     again.wait("Failed")
     assert "--target-timeline" in again.status()["error"]
+    # Nor is a moment on the former timeline that comes after all that it has.
+    later = client.sql(uri, "SELECT clock_timestamp()")
+    options = ("--type=time", f'--target="{later}"', f"--target-timeline={former}")
+    behind = Restore(cluster, "behind", options).apply()
+    behind.wait("Failed")
+    assert (
+        f"behind the last transaction that the archive has of timeline {former}" in behind.status()["error"]
+    )
+    serves(cluster, client, begun + ROWS)
 
 
 def test_the_whole_archive_comes_back_and_passwords_are_those_of_the_secrets(

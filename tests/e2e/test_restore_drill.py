@@ -71,6 +71,28 @@ def claim_names(cluster: Cluster) -> list[str]:
     return sorted(cluster.kubectl.names("persistentvolumeclaims", ""))
 
 
+def test_sql_of_the_user_is_part_of_the_drill(cluster: Cluster) -> None:
+    def proof(text: str) -> None:
+        metadata = {"name": "proof"}
+        data = {"postgres": text}
+        config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+        cluster.kubectl.apply(config)
+
+    annotation = {"metadata": {"annotations": {labels.RESTORE_DRILL_SQL: "proof"}}}
+    cluster.kubectl.patch("perconapgclusters", cluster.name, annotation)
+    proof("SELECT count(*) = 1000 FROM drilled")
+    drill = ask(cluster, "with SQL")
+    assert drill["state"] == "Succeeded", drill
+    assert drill["checked"] == "tables and B-tree indexes, SQL for 1 database(s)"
+    proof("SELECT count(*) = 7 FROM drilled")
+    drill = ask(cluster, "with SQL that is false")
+    assert drill["state"] == "Failed", drill
+    wanted = "the SQL for database postgres (SELECT count(*) = 7 FROM drilled) is false"
+    assert drill["message"].strip() == wanted
+    found = cluster.condition("RestoreProven")
+    assert (found["status"], found["reason"]) == ("False", "DrillFailed"), found
+
+
 def test_a_damaged_archive_is_found(cluster: Cluster) -> None:
     host = f"{cluster.name}-repo-host-0"
     find = "find /pgbackrest/repo1/archive/db -name '0*-*' -type f | sort | tail -n 1"

@@ -23,7 +23,12 @@ def drill(place: Place, *options: str, **more: str) -> int:
     place.run("mkdir", str(scratch))
     before = (place.data / "global/pg_control").read_bytes()
     values = {"PGDATA": str(scratch / "pg"), "SYSTEM_IDENTIFIER": identifier(place)} | more
-    status = place.begin("--type=default", *options, script="restore-drill.sh", **values).wait(SECONDS)
+    kind = () if any(option.startswith("--type=") for option in options) else ("--type=default",)
+    status = place.begin(*kind, *options, script="restore-drill.sh", **values).wait(SECONDS)
+    if status == 0:
+        # Another container, which cannot reach the repository.
+        sealed = values | {"PGBACKREST_CONFIG": "/none", "STANZA": "none"}
+        status = place.begin(script="restore-check.sh", **sealed).wait(SECONDS)
     assert (place.data / "global/pg_control").read_bytes() == before
     return status
 
@@ -183,3 +188,92 @@ def test_a_subscription_in_the_backup_takes_nothing_from_its_publisher(place: Pl
         assert "subscription" not in log(place)
     finally:
         subprocess.run(["rm", "-rf", place.root / "scratch"], check=True)
+
+
+def test_an_older_backup_is_restored_to_its_own_end(place: Place) -> None:
+    """The archive behind it does not matter: here it has a hole."""
+    missing_wal(place)
+    assert drill(place, f"--set={newest(place)}", "--type=immediate") == 0, log(place)
+    assert json.loads(place.message())["timeline"] == 2
+
+
+SECRET = "s3cret-value"
+LEAK = f"SELECT note::int FROM kept_notes WHERE note = '{SECRET}'".replace(SECRET, "s3' || 'cret-value")
+
+
+@pytest.fixture
+def noted(place: Place) -> Place:
+    """A backup with a table that holds a secret, which nobody else may read."""
+    place.start()
+    place.sql("CREATE DATABASE other")
+    place.sql(f"CREATE TABLE kept_notes AS SELECT '{SECRET}'::text AS note")
+    place.sql("ALTER TABLE kept_notes ENABLE ROW LEVEL SECURITY; REVOKE ALL ON kept_notes FROM PUBLIC")
+    place.sql("REVOKE CONNECT ON DATABASE postgres FROM PUBLIC")
+    place.run("pgbackrest", "--stanza=db", "--type=full", "backup")
+    place.sql("SELECT pg_switch_wal()")
+    place.stop()
+    return place
+
+
+def sql(place: Place, **files: str) -> int:
+    """A drill with SQL for these databases."""
+    folder = place.root / "sql"
+    place.run("mkdir", "-p", str(folder))
+    for name, text in files.items():
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o644)
+    return drill(place, DRILL_SQL=str(folder), SQL_SECONDS="5")
+
+
+def test_the_users_sql_is_part_of_the_proof(noted: Place) -> None:
+    status = sql(
+        noted,
+        postgres="SELECT count(*) = 1 FROM kept_notes;\nSELECT NULL::bool; SELECT 'f', 1; SELECT 1 > 0",
+        other="SELECT true",
+    )
+    assert status == 0, log(noted)
+    assert json.loads(noted.message())["checked"] == "tables and B-tree indexes, SQL for 2 database(s)"
+
+
+TOO_FAR = [
+    ("SELECT count(*) > 1\n  FROM kept_notes", "(SELECT count(*) > 1 FROM kept_notes) is false"),
+    ("SELECT 1/0", "(SELECT 1/0) failed: SQLSTATE 22012"),
+    (LEAK, "failed: SQLSTATE 22P02"),
+    ("SELECT pg_sleep(60)", "did not end within 5 s"),
+    ("DELETE FROM kept_notes", "failed: SQLSTATE 25006"),
+    ("SET transaction_read_only = off; DELETE FROM kept_notes", "failed: SQLSTATE 42501"),
+    ("COPY (SELECT 1) TO PROGRAM 'touch {root}/proof'", "failed: SQLSTATE 42501"),
+    ("SELECT pg_read_file('{root}/pgbackrest.conf')", "failed: SQLSTATE 42501"),
+    ("SELECT lo_import('{root}/pgbackrest.conf')", "failed: SQLSTATE"),
+    ("\\! touch {root}/proof", "failed: SQLSTATE 42601"),
+    (" \n\\copy kept_notes TO PROGRAM 'touch {root}/proof'", "failed: SQLSTATE 42601"),
+    ("SELECT 1 \\g |touch {root}/proof", "failed: SQLSTATE 42601"),
+    ("RESET SESSION AUTHORIZATION; SET ROLE postgres", "failed: SQLSTATE 42501"),
+    ("ALTER ROLE _pgoperator_drill SUPERUSER", "failed: SQLSTATE"),
+    ("SELECT 1; " + "x" * 100_000, "is longer than 100000 characters"),
+]
+
+
+def test_sql_that_fails_or_reaches_too_far_fails_the_drill(noted: Place) -> None:
+    """One restore, and a check of a copy for each text."""
+    assert sql(noted) == 0, log(noted)
+    scratch, kept, folder = noted.root / "scratch", noted.root / "kept", noted.root / "sql"
+    noted.run("cp", "--archive", str(scratch), str(kept))
+    values = {"PGDATA": str(scratch / "pg"), "DRILL_SQL": str(folder), "SQL_SECONDS": "5", "STANZA": "none"}
+    for text, cause in TOO_FAR:
+        shutil.rmtree(scratch)
+        noted.run("cp", "--archive", str(kept), str(scratch))
+        (folder / "postgres").write_text(text.replace("{root}", str(noted.root)))
+        status = noted.begin(script="restore-check.sh", **values).wait(SECONDS)
+        message = noted.message()
+        assert status == 1, (text, message)
+        assert message.startswith("the SQL for database postgres ("), log(noted)[-3000:]
+        assert cause in message, (text, message)
+        assert len(message) < 400
+        assert SECRET not in message + log(noted), "data is in no message and no log"
+        assert not (noted.root / "proof").exists(), text
+
+
+def test_sql_for_a_database_that_is_not_there_fails_the_drill(noted: Place) -> None:
+    assert sql(noted, gone="SELECT true") == 1
+    assert noted.message().rstrip().endswith("there is no such database in the backup")

@@ -23,6 +23,7 @@ from pgoperator.errors import InvalidSpec
 from pgoperator.postgres import pgbackrest_info
 from pgoperator.postgres.timelines import Timeline
 from reconcilers.pgrestore import decide_check, decide_history
+from tests.support import scripts
 from tests.support.output import emit
 from tests.support.restore_place import Place
 
@@ -151,13 +152,14 @@ class World:
         if choice.wal_last:
             environment |= {"WAL_LAST": choice.wal_last, "FORMER_WAL": "required"}
         self.place.stop()
-        with self.fault():
+        with self.fault() as broken:
             status = self.place.restore(*arguments, f"--set={choice.label}", **environment)
         self.place.start()
         found = self.rows()
         if status != 0:
             self.counts["failed"] += 1
             self.note(f"  failed: {self.place.message().strip()}")
+            assert broken or "before configured recovery target" not in self.place.message(), "known before"
             assert found == before, "a restore that fails changes nothing"
             return
         self.counts["restored"] += 1
@@ -181,12 +183,15 @@ class World:
         self.backup("full")
 
     @contextmanager
-    def fault(self) -> Iterator[None]:
-        """Sometimes break a file of the repository, so that the restore must fail or not need the file."""
+    def fault(self) -> Iterator[bool]:
+        """Sometimes break a file of the repository, so that the restore must fail or not need the file.
+
+        Whether it did so.
+        """
         repository = self.place.root / "repo"
         files = [path for path in sorted(repository.rglob("*.lz4")) if path.is_file()]
         if not files or self.dice.random() > 0.3:
-            yield
+            yield False
             return
         path, kept = self.dice.choice(files), self.place.root / "kept-file"
         subprocess.run(["cp", "-a", path, kept], check=True)
@@ -198,7 +203,7 @@ class World:
             path.write_bytes(content)
         self.note(f"  broke {path.relative_to(repository)}")
         try:
-            yield
+            yield True
         finally:
             subprocess.run(["cp", "-a", kept, path], check=True)
 
@@ -208,7 +213,17 @@ class World:
         self.archive()
         about = self.info(), 1, arguments, None
         choice = decide_check.choose(*about, datetime.now(UTC), timeline=self.timeline(*about))
+        followed = decide_check.followed(*about)
+        left = decide_history.left_timeline(arguments, self.line.timeline)
+        if followed is not None and left is not None:
+            decide_history.check_end(arguments, left, self.end_of(followed[0], left))
         return [one for one in arguments if not one.startswith("--set=")], choice
+
+    def end_of(self, archive: str, timeline: int) -> datetime | None:
+        """The end of a timeline, as the operator asks for it."""
+        script = str(scripts.folder() / "archive-end.sh")
+        text = self.place.run("bash", script, "1", archive, str(timeline))
+        return datetime.fromisoformat(text) if text else None
 
     def timeline(self, *about: Any) -> Timeline | None:
         found = decide_check.followed(*about)

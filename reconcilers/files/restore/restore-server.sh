@@ -1,7 +1,8 @@
 # shellcheck shell=bash disable=SC2154
 # To be sourced by restore.sh: a private PostgreSQL server that no client reaches.
 #
-# The caller defines `new`, `work`, `socket`, `log`, `server` (the process id of the server, "" while none runs) and `die`.
+# The caller defines `new`, `work`, `socket`, `log`, `server` (the process id of the server, "" while none runs) and `die`;
+# `own_hba` is a line for pg_hba.conf, if it needs one.
 
 # pick PATTERN COUNT: print the last lines of the log that match, as one line.
 pick() { grep -E "$1" "$log" | tail -n "$2" | tr '\n' ' '; }
@@ -21,7 +22,7 @@ if [ \$status = 1 ]; then echo "not in the archive: \$1" >&2; exit 1; fi
 echo \$status >"$work/failed"
 exit 126
 GET
-    echo "local all all peer" >"$work/hba.conf"
+    printf '%s\n' ${own_hba:+"$own_hba"} "local all all peer" >"$work/hba.conf"
     cat >"$work/postgresql.conf" <<CONF
 listen_addresses = ''
 unix_socket_directories = '$socket'

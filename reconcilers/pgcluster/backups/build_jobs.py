@@ -14,6 +14,19 @@ from reconcilers.pgcluster.pods import build_pod
 from reconcilers.pgcluster.state.view import ClusterView
 
 
+def deadline(view: ClusterView, least: int, speed: int) -> int:
+    """Seconds for a Job whose work grows with the data: all of it at `speed` (bytes a second), or `least`.
+
+    The size is that of the largest instance's volumes for data and tablespaces.
+    """
+    sizes = (
+        build_pod.size(one.data_volume_claim_spec)
+        + sum(build_pod.size(each.data_volume_claim_spec) for each in one.tablespace_volumes)
+        for one in view.cluster.spec.instance_sets()
+    )
+    return max(least, max(sizes, default=0) // speed)
+
+
 def job(
     view: ClusterView,
     name: str,

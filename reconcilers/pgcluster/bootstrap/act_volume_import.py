@@ -11,7 +11,8 @@ from pgoperator.kube import kinds
 from pgoperator.kube.errors import AlreadyExists, NotFound
 from pgoperator.kube.manifest import Manifest, labels_of, name_of, owned
 from pgoperator.runtime.result import Wait
-from reconcilers import jobs
+from reconcilers import jobs, read_events
+from reconcilers.jobs import JobStatus
 from reconcilers.pgcluster.bootstrap import build_import_job, decide_source
 from reconcilers.pgcluster.state import primary_mark
 from reconcilers.pgcluster.state.findings import Problem
@@ -23,7 +24,7 @@ RETRY_SECONDS = 10.0
 
 async def act(ctx: Context, view: View) -> Wait:
     """Create the Jobs that copy the volumes."""
-    if blocking := await obstacles(ctx, view.cluster):
+    if blocking := await _unusable(ctx, view.cluster):
         return Wait(blocking[0].message, RETRY_SECONDS)
     for volume in decide_source.copies(view.cluster):
         name = naming.move_job(view.name, volume)
@@ -37,10 +38,22 @@ async def act(ctx: Context, view: View) -> Wait:
             await ctx.client.create(owned(build_import_job.manifest(view, volume), view.manifest))
         except AlreadyExists:
             continue
-    return Wait("waiting for the volumes of the former cluster to be copied", 600)
+    # No event shows why a Job gets no pod.
+    seconds = 600 if all(job.ran for job in _jobs(ctx, view.cluster)) else RETRY_SECONDS
+    return Wait("waiting for the volumes of the former cluster to be copied", seconds)
 
 
 async def obstacles(ctx: Context, cluster: PGCluster) -> list[Problem]:
+    """A problem for each volume that cannot be copied now, and for each Job that gets no pod."""
+    found = await _unusable(ctx, cluster)
+    for one in _jobs(ctx, cluster):
+        job = await read_events.with_cause(ctx, cluster.namespace, one, one.uid)
+        if not job.ran and not job.ended and job.cause:
+            found.append(Problem("BootstrapBlocked", f"Job {job.name} does not start: {job.cause}"))
+    return found
+
+
+async def _unusable(ctx: Context, cluster: PGCluster) -> list[Problem]:
     """A problem for each volume that does not exist or is in use, whose copy would be inconsistent.
 
     Read live; nothing unless the cluster waits for a copy.
@@ -74,15 +87,23 @@ def _uses(pod: Manifest, claim: str) -> bool:
 
 def problems(ctx: Context, view: View) -> list[Problem]:
     """A problem for each failed Job; read from the store."""
-    failed = []
-    for volume in decide_source.copies(view.cluster):
-        name = naming.move_job(view.name, volume)
-        job = ctx.store.get(kinds.JOB, view.namespace, name)
-        if job is None:
-            continue
-        pods = ctx.store.select(kinds.POD, view.namespace, {labels.JOB: name})
-        status = jobs.read(job, pods, decide_source.IMPORT_CONTAINER)
-        if status.failed:
-            text = f"Job {name} failed: {status.cause}; fix the cause, then delete the Job to retry"
-            failed.append(Problem("BootstrapFailed", text))
-    return failed
+    return [
+        Problem(
+            "BootstrapFailed",
+            f"Job {job.name} failed: {job.cause}; fix the cause, then delete the Job to retry",
+        )
+        for job in _jobs(ctx, view.cluster)
+        if job.failed
+    ]
+
+
+def _jobs(ctx: Context, cluster: PGCluster) -> list[JobStatus]:
+    """The Jobs that exist."""
+    found = []
+    for volume in decide_source.copies(cluster):
+        name = naming.move_job(cluster.name, volume)
+        job = ctx.store.get(kinds.JOB, cluster.namespace, name)
+        if job is not None:
+            pods = ctx.store.select(kinds.POD, cluster.namespace, {labels.JOB: name})
+            found.append(jobs.read(job, pods, decide_source.IMPORT_CONTAINER))
+    return found

@@ -55,6 +55,8 @@ def manifest(view: View, volume: str) -> Manifest:
         decide_source.IMPORT_CONTAINER,
         build_pod.image(view, spec.image, "postgres", spec.postgres_version),
         command=build_pod.script("adopt.sh", *command),
+        # Under a quota, a container without any is refused. The instances wait for the Job.
+        resources=spec.instance_sets()[0].resources,
         env=[{"name": name, "value": value} for name, value in environment.items()],
         volumeMounts=[*mounts, build_pod.SCRIPTS_MOUNT, build_pod.TMP_MOUNT],
     )

@@ -1,5 +1,6 @@
 """Act: start the restore drill that is due, record its result, and remove its Job."""
 
+import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
@@ -23,6 +24,7 @@ from reconcilers.pgcluster.state.view import View
 
 log = structlog.get_logger(__name__)
 
+_NAME = re.compile("[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?")
 TURN_SECONDS = 60.0
 """Between two looks whether another cluster's drill has ended: no event of that cluster wakes this one."""
 
@@ -63,6 +65,7 @@ async def act(  # noqa: PLR0917 - what `status` returned, and what a pass has
     if present is None:
         return []
     if (drill := decide_drill.due(view, present, known)) is None:
+        cache.drill = DrillCache()
         return _next(view, present)
     if _one_runs(ctx) or any(other.drill.starts for other in others if other is not cache):
         return [Wait("a restore drill waits for that of another cluster", TURN_SECONDS)]
@@ -71,6 +74,9 @@ async def act(  # noqa: PLR0917 - what `status` returned, and what a pass has
 
 async def _start(ctx: Context, view: View, drill: Drill, cache: ClusterCache) -> list[Wait]:
     cache.drill = DrillCache(starts=True)  # until the store has the Job
+    if drill.sql and (missing := await _missing_sql(ctx, view, drill.sql)):
+        cache.drill = DrillCache(blocked=missing)
+        return [Wait(missing, TURN_SECONDS)]
     try:
         await ctx.client.create(owned(build_drill_job.manifest(view, drill), view.manifest))
     except AlreadyExists:
@@ -82,6 +88,18 @@ async def _start(ctx: Context, view: View, drill: Drill, cache: ClusterCache) ->
         return [Wait(cache.drill.blocked, TURN_SECONDS)]
     log.info("started a restore drill", repo=drill.repo, backup=drill.backup)
     return []
+
+
+async def _missing_sql(ctx: Context, view: View, name: str) -> str:
+    """Why there is no SQL to run; "" if there is. A pod whose ConfigMap is missing would wait without end."""
+    subject = f"ConfigMap {name} of the annotation {labels.RESTORE_DRILL_SQL}"
+    if not _NAME.fullmatch(name):
+        return f"{subject[:200]} has no valid name"
+    try:
+        found = await ctx.client.get(kinds.CONFIG_MAP, view.namespace, name)
+    except NotFound:
+        return f"{subject} does not exist: create it, with a key for each database"
+    return "" if found.get("data") else f"{subject} is empty: it needs a key for each database"
 
 
 async def _finish(ctx: Context, view: View, job: Manifest) -> list[Wait]:
@@ -101,7 +119,7 @@ def _job(ctx: Context, view: View) -> Manifest | None:
 def _read(ctx: Context, view: View, job: Manifest) -> jobs.JobStatus:
     pods = ctx.store.select(kinds.POD, view.namespace, {labels.JOB: name_of(job)})
     own = [pod for pod in pods if uid_of(job) in _owners(pod)]
-    return jobs.read(job, own, build_drill_job.CONTAINER)
+    return jobs.read(job, own, build_drill_job.CONTAINER, before=build_drill_job.RESTORE)
 
 
 def _owners(pod: Manifest) -> Sequence[str]:

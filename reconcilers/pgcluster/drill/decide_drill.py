@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 from pydantic import ValidationError
 
+from pgoperator import digest as digests
 from pgoperator import labels, limits
 from pgoperator.api.pgbackup import PGBackup
 from pgoperator.api.states import FAILED, SUCCEEDED
@@ -42,6 +43,10 @@ class Drill:
     """The due time of the schedule (RFC 3339) that the Job handles; "" for none."""
     requested: str = ""
     """Value of the annotation that asks for one drill."""
+    type: str = "default"
+    """How far recovery goes: default, to the end of the archive, or immediate, to the end of the backup."""
+    sql: str = ""
+    """Name of the ConfigMap with SQL of the user; "" for none."""
 
     @classmethod
     def of(cls, job: Manifest) -> "Drill":
@@ -86,14 +91,45 @@ def due(view: View, present: RestoreDrillStatus, known: BackupInventory) -> Dril
     requested = _value(view) if _value(view) != (present.requested or "") else ""
     if last is None and not requested:
         return None
-    assert backup.status.backup_name is not None
+    older = _older(view, known, present, backup, last) if last is not None and not requested else None
+    chosen = older or backup
+    assert chosen.status.backup_name is not None
     return Drill(
         repo=backup.spec.repo_name or "repo1",
-        backup=backup.status.backup_name,
+        backup=chosen.status.backup_name,
         schedule=_cron(view),
         handled=last.isoformat() if last is not None else "",
         requested=requested,
+        type="immediate" if older is not None else "default",
+        sql=annotations_of(view.manifest).get(labels.RESTORE_DRILL_SQL, "").strip(),
     )
+
+
+def _older(
+    view: View, known: BackupInventory, present: RestoreDrillStatus, newest: PGBackup, due_time: datetime
+) -> PGBackup | None:
+    """The older backup whose turn it is: a scheduled drill takes one after a success with the newest.
+
+    The choice is a digest of the due time, so an interrupted pass makes the same one.
+    """
+    repo = newest.spec.repo_name
+    done = [b for b in known.backups if b.status.state == SUCCEEDED and b.spec.repo_name == repo]
+    done = [b for b in done if b.status.backup_name and labels.BACKUP_EXPIRED not in b.metadata.annotations]
+    last = next((one for one in present.drills if one.repo == repo), None)
+    others = [b for b in done if b.status.backup_name != newest.status.backup_name]
+    if last is None or last.state != SUCCEEDED or not others or not _was_newest(last, done):
+        return None
+    others.sort(key=lambda b: b.status.backup_name or "")
+    return others[int(digests.digest(f"{view.cluster.metadata.uid}/{due_time}", 8), 16) % len(others)]
+
+
+def _was_newest(last: RestoreDrillResult, done: list[PGBackup]) -> bool:
+    """Whether a drill restored the backup that was the newest when it began."""
+    before = [
+        b for b in done if b.status.completed and last.start_time and b.status.completed < last.start_time
+    ]
+    newest = max(before, key=lambda b: str(b.status.completed), default=None)
+    return newest is None or newest.status.backup_name == last.backup
 
 
 def with_start(present: RestoreDrillStatus, drill: Drill) -> RestoreDrillStatus:
@@ -108,7 +144,7 @@ def with_start(present: RestoreDrillStatus, drill: Drill) -> RestoreDrillStatus:
 
 def pending(running: JobStatus, now: datetime) -> str:
     """Why a Job's pod has not started for long; "" if it has, or may still."""
-    if running.started or running.ended or now - datetime.fromisoformat(running.created) < POD_PATIENCE:
+    if running.ran or running.ended or now - datetime.fromisoformat(running.created) < POD_PATIENCE:
         return ""
     return f"the pod of Job {running.name} does not start: {running.cause or 'see its events'}"
 

@@ -24,8 +24,11 @@ from reconcilers.pgcluster.state.view import ClusterView
 
 log = structlog.get_logger(__name__)
 
-SECONDS = 180
-"""Deadline of the Job that removes the backups."""
+SECONDS, SPEED = 180, 16 * 1024 * 1024
+"""Least seconds, and bytes of the data a second, for the deadline of the Job that removes everything.
+
+pgBackRest itself ends when a repository does not answer: the deadline is for what hangs.
+"""
 
 
 async def delete_backups(ctx: Context, cluster: PGCluster) -> Wait | None:
@@ -93,7 +96,8 @@ async def _job(ctx: Context, cluster: PGCluster, manifest: Manifest) -> Manifest
     if existing is not None:
         return existing
     view = observe_for_job(ctx, cluster, manifest)
-    job = build_jobs.job(view, name, {labels.PGBACKREST: ""}, {}, _command(view), seconds=SECONDS)
+    seconds = build_jobs.deadline(view, SECONDS, SPEED) * len(cluster.spec.backups.repos)
+    job = build_jobs.job(view, name, {labels.PGBACKREST: ""}, {}, _command(view), seconds=seconds)
     try:
         return await ctx.client.create(owned(job, manifest))
     except AlreadyExists:

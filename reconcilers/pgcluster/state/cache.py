@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from pgoperator.api.status import RequestedJobStatus
 from pgoperator.kube.backoff import Backoff
 from pgoperator.postgres.sql_report import ServerReport
-from reconcilers.pgcluster.state.findings import Problem
+from reconcilers.pgcluster.state.findings import Finding, Problem
 
 REFUSED_FIRST, REFUSED_CAP = 2.0, 600.0  # seconds
 
@@ -169,6 +169,19 @@ class DrillCache:
     """Why the API server refused the last attempt to create it, or why its pod does not start."""
 
 
+@dataclass(frozen=True, slots=True)
+class ImportCache:
+    """The last import of backups (`imports.act_import`)."""
+
+    handled: str = ""
+    """Value of the annotation whose import is complete."""
+    finding: Finding | None = None
+    """The condition of the last import."""
+
+
+NO_IMPORT = ImportCache()
+
+
 @dataclass(slots=True)
 class ClusterCache:
     """The whole cache of one cluster."""
@@ -192,5 +205,6 @@ class ClusterCache:
     drill: DrillCache = field(default_factory=DrillCache)
     trial: Trial | None = None
     """The last trial of changed parameters."""
+    imports: ImportCache = NO_IMPORT
     templates_written: bool = False
     """Whether this pass wrote StatefulSets of instances, so that the view is outdated."""

@@ -103,10 +103,13 @@ def _backups(
     restore = cache.requested or (before.restore if before else None)
     if backups is None:
         return PgBackRestStatus(restore=restore) if restore else None
-    requested = decide_backup_request.status(view, result.backups)
-    return backups.model_copy(
-        update={"manual_backup": requested, "restore": restore, "restore_drill": result.drill}
-    )
+    update = {
+        "manual_backup": decide_backup_request.status(view, result.backups),
+        "restore": restore,
+        "restore_drill": result.drill,
+        "imported_backups": cache.imports.handled or (before.imported_backups if before else None),
+    }
+    return backups.model_copy(update=update)
 
 
 def _set_status(view: View, cache: ClusterCache, name: str, size: int) -> InstanceSetStatus:

@@ -17,6 +17,7 @@ from reconcilers.pgcluster.credentials import conditions as credential_condition
 from reconcilers.pgcluster.database import conditions as database_conditions
 from reconcilers.pgcluster.database import decide_users
 from reconcilers.pgcluster.drill import decide_drill
+from reconcilers.pgcluster.imports import decide_import
 from reconcilers.pgcluster.instances import conditions as instance_conditions
 from reconcilers.pgcluster.lifecycle import decide_pause
 from reconcilers.pgcluster.patroni import build_dynamic_config
@@ -68,6 +69,8 @@ class PassResult:
     """Restore drills; None if nobody asked for them."""
     drill_blocked: str = ""
     """Why the Job of a restore drill cannot be created, or its pod does not start."""
+    imported: Finding | None = None
+    """The last import of backups since the operator started."""
 
 
 def findings(
@@ -87,6 +90,7 @@ def findings(
             view, result.backups, result.stanza_hash, result.stanza_problem
         )
         conditions += decide_drill.conditions(view, result.drill, result.drill_blocked)
+        conditions += decide_import.conditions(view, result.imported)
     conditions += pooler_conditions.conditions(view, result.poolers)
     conditions += instance_conditions.pmm(view)
     if result.access_is_current or result.extensions is not None:

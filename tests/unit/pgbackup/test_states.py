@@ -279,4 +279,23 @@ def test_the_deadline_grows_with_the_largest_volume(sizes: list[str], hours: flo
         {"name": f"s{n}", "dataVolumeClaimSpec": CLAIM | {"resources": {"requests": {"storage": size}}}}
         for n, size in enumerate(sizes)
     ]
-    assert round(build_backup_jobs.deadline(view(instances=sets)) / 3600, 1) == hours
+    seen = view(instances=sets)
+    repo = decide_state.find_repo(backup(), seen.cluster)
+    assert repo is not None
+    job = build_backup_jobs.backup(seen, backup(), repo, [], "manual")
+    assert round(job["spec"]["activeDeadlineSeconds"] / 3600, 1) == hours
+
+
+@pytest.mark.parametrize(("size", "seconds"), [("10Gi", 300), ("1Ti", 16384)])
+def test_the_deadline_of_a_removal_grows_too(size: str, seconds: int) -> None:
+    claim = CLAIM | {"resources": {"requests": {"storage": size}}}
+    half = [{"name": "t", "dataVolumeClaimSpec": claim}]
+    for one in (
+        {"name": "s", "dataVolumeClaimSpec": claim},
+        {"name": "s", "dataVolumeClaimSpec": CLAIM, "tablespaceVolumes": half},
+    ):
+        seen = view(instances=[one])
+        repo = decide_state.find_repo(backup(), seen.cluster)
+        assert repo is not None
+        found = build_backup_jobs.expire(seen, backup(), repo)["spec"]["activeDeadlineSeconds"]
+        assert seconds <= found <= seconds + 20

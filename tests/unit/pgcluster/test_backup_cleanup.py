@@ -9,8 +9,9 @@ from pgoperator import labels
 from pgoperator.api.cluster import PGCluster
 from pgoperator.kube import kinds
 from pgoperator.kube.manifest import Manifest
+from pgoperator.settings import Settings
 from reconcilers.pgcluster.lifecycle import act_backup_cleanup
-from tests.support.views import cluster_manifest, filled_store
+from tests.support.views import CLAIM, IMAGES, NOW, cluster_manifest, filled_store
 from tests.unit.pgcluster.test_archive import backup
 
 
@@ -49,3 +50,28 @@ async def test_data_without_a_known_repository_stays_with_its_object(
 ) -> None:
     names, reasons = await deleted(backup("one", state, annotations=annotations))
     assert (names, reasons) == (([], ["BackupsKept"]) if kept else (["one"], []))
+
+
+@pytest.mark.parametrize(("size", "repos", "seconds"), [("1Gi", 1, 180), ("1Gi", 2, 360), ("1Ti", 2, 131072)])
+async def test_the_deadline_of_the_removal_grows_with_the_data(size: str, repos: int, seconds: int) -> None:
+    made: list[Manifest] = []
+
+    async def create(manifest: Manifest) -> Manifest:
+        made.append(manifest)
+        return manifest
+
+    claim = CLAIM | {"resources": {"requests": {"storage": size}}}
+    pgbackrest = {
+        "repos": [{"name": f"repo{n + 1}", "volume": {"volumeClaimSpec": CLAIM}} for n in range(repos)]
+    }
+    manifest = cluster_manifest(
+        instances=[{"name": "s", "dataVolumeClaimSpec": claim}], backups={"pgbackrest": pgbackrest}
+    )
+    client = SimpleNamespace(create=create)
+    settings = Settings(images=IMAGES)
+    ctx: Any = SimpleNamespace(
+        store=filled_store([manifest]), client=client, settings=settings, clock=lambda: NOW
+    )
+    await act_backup_cleanup.delete_backups(ctx, PGCluster.parse(manifest))
+    [job] = made
+    assert job["spec"]["activeDeadlineSeconds"] == seconds

@@ -11,7 +11,7 @@ import pytest
 from pgoperator import labels, naming
 from pgoperator.api.status import RestoreDrillStatus
 from pgoperator.kube import kinds
-from pgoperator.kube.errors import Forbidden
+from pgoperator.kube.errors import Forbidden, NotFound
 from pgoperator.kube.manifest import Manifest
 from pgoperator.runtime.result import Wait
 from reconcilers.pgcluster.backups import inventory
@@ -34,15 +34,24 @@ REPORT = {
 }
 
 
-def asked(cron: str = "", now: str = "", known: RestoreDrillStatus | None = None, **how: Any) -> View:
+def asked(
+    cron: str = "",
+    now: str = "",
+    known: RestoreDrillStatus | None = None,
+    *,
+    sql: str = "",
+    pgbackrest: Any = None,
+    **how: Any,
+) -> View:
     """A cluster with these annotations, and with this status of drills."""
     text = {"pgbackrest": {"restoreDrill": known.to_manifest()}} if known else {}
     seen = view(
         status=text | {"patroni": {"status": {"systemIdentifier": "7"}}},
-        backups={"pgbackrest": {"repos": REPOS}},
+        backups={"pgbackrest": pgbackrest or {"repos": REPOS}},
         **how,
     )
-    annotations = {k: v for k, v in ((labels.RESTORE_DRILL, cron), (labels.RESTORE_DRILL_NOW, now)) if v}
+    wanted = {labels.RESTORE_DRILL: cron, labels.RESTORE_DRILL_NOW: now, labels.RESTORE_DRILL_SQL: sql}
+    annotations = {key: value for key, value in wanted.items() if value}
     manifest = seen.manifest | {"metadata": seen.manifest["metadata"] | {"annotations": annotations}}
     return replace(seen, manifest=manifest)
 
@@ -147,6 +156,68 @@ def test_repositories_take_turns() -> None:
     assert third.repo == first.repo
 
 
+def older(last: dict[str, Any] | None, backups: int = 3, **how: Any) -> decide_drill.Drill:
+    """The drill that follows `last`, with backups that end an hour apart; the newest is LABEL0."""
+    made = [
+        backup(f"b{number}", backupName=f"{LABEL}{number}", at=NOW - timedelta(hours=number + 1))
+        for number in range(backups)
+    ]
+    base = {"id": "x", "state": "Succeeded", "repo": "repo1", "startTime": NOW - timedelta(minutes=9)}
+    results = [base | last] if last else []
+    present = RestoreDrillStatus.model_validate(
+        {"schedule": "0 * * * *", "handled": NOW - timedelta(hours=5), "drills": results}
+    )
+    seen = asked("0 * * * *", known=present, **how)
+    status = decide_drill.status(seen)
+    assert status is not None
+    found = decide_drill.due(seen, status, inventory.book(seen, made))
+    assert found is not None
+    return found
+
+
+def test_every_second_drill_of_the_schedule_takes_an_older_backup() -> None:
+    first = older(None)
+    assert (first.backup, first.type) == (f"{LABEL}0", "default")
+    second = older({"backup": first.backup})
+    assert second.backup in {f"{LABEL}1", f"{LABEL}2"}
+    assert second.type == "immediate", "to its own end: the archive is proven by the newest one"
+    assert older({"backup": first.backup}) == second, "an interrupted pass chooses the same"
+    third = older({"backup": second.backup})
+    assert (third.backup, third.type) == (first.backup, "default")
+
+
+def test_the_newest_backup_is_what_matters_first() -> None:
+    """After a failure, on demand, and as long as there is no other."""
+    for last in ({"backup": f"{LABEL}0", "state": "Failed"}, {"backup": f"{LABEL}2", "state": "Failed"}):
+        assert older(last).backup == f"{LABEL}0"
+    assert older({"backup": f"{LABEL}0"}, now="monday").backup == f"{LABEL}0"
+    assert older({"backup": f"{LABEL}0"}, backups=1).backup == f"{LABEL}0"
+
+
+def test_the_newest_backup_of_then_counts() -> None:
+    """A backup was taken since: the drill of the one before was one of the newest."""
+    ago = NOW - timedelta(hours=1, minutes=30)
+    assert older({"backup": f"{LABEL}1", "startTime": ago}).type == "immediate"
+
+
+def test_the_choice_is_spread_over_all() -> None:
+    chosen = set()
+    for hour in range(20):
+        at = NOW + timedelta(hours=hour)
+        made = [backup(f"b{n}", backupName=f"{LABEL}{n}", at=NOW - timedelta(hours=n + 1)) for n in range(4)]
+        last = {"id": "x", "state": "Succeeded", "repo": "repo1", "backup": f"{LABEL}0", "startTime": NOW}
+        known = RestoreDrillStatus.model_validate(
+            {"schedule": "0 * * * *", "handled": at - timedelta(hours=2), "drills": [last]}
+        )
+        seen = replace(asked("0 * * * *", known=known), now=at)
+        status = decide_drill.status(seen)
+        assert status is not None
+        drill = decide_drill.due(seen, status, inventory.book(seen, made))
+        assert drill is not None
+        chosen.add(drill.backup)
+    assert chosen == {f"{LABEL}{n}" for n in (1, 2, 3)}
+
+
 def result(repo: str) -> Any:
     [one] = RestoreDrillStatus.model_validate(
         {"drills": [{"id": "x", "state": "Succeeded", "repo": repo, "backup": LABEL}]}
@@ -175,10 +246,31 @@ def test_the_job_touches_no_volume_of_the_cluster() -> None:
     assert spec["automountServiceAccountToken"] is False
     selecting = {labels.DATA, labels.ROLE, labels.INSTANCE, labels.PATRONI}
     assert not selecting & job["spec"]["template"]["metadata"]["labels"].keys()
-    [container] = spec["containers"]
+    [container] = spec["initContainers"]
     assert {"name": "SYSTEM_IDENTIFIER", "value": "7"} in container["env"]
     assert f"--set={LABEL}0" in container["command"]
+    assert "--type=default" in container["command"]
     assert "--tablespace-map-all=/pgdata/tablespaces" in container["command"]
+
+
+def test_what_runs_sql_cannot_reach_the_repository() -> None:
+    """Neither its configuration, which has the keys, nor the user's variables, which may have them."""
+    key = {"name": "PGBACKREST_REPO1_S3_KEY_SECRET", "value": "secret"}
+    pgbackrest = {"repos": REPOS, "env": [key], "envFrom": [{"secretRef": {"name": "keys"}}]}
+    seen = asked(now="monday", sql="proof", pgbackrest=pgbackrest)
+    drill = due(seen)
+    assert drill is not None
+    spec = build_drill_job.manifest(seen, drill)["spec"]["template"]["spec"]
+    [first], [second] = spec["initContainers"], spec["containers"]
+    assert key in first["env"]
+    assert first["envFrom"]
+    assert not second.get("envFrom")
+    assert {one["name"] for one in second["env"]} == {"PGDATA", "PGVERSION", "DRILL_SQL"}
+    mounted = {one["name"]: one["mountPath"] for one in second["volumeMounts"]}
+    assert set(mounted) == {"scratch", "check-tmp", "drill-sql", "dshm", "scripts"}
+    assert {"name": "drill-sql", "configMap": {"name": "proof"}} in spec["volumes"]
+    assert spec["automountServiceAccountToken"] is False
+    assert "drill-sql" not in {one["name"] for one in first["volumeMounts"]}
 
 
 def test_the_scratch_volume_has_room_for_tablespaces() -> None:
@@ -249,6 +341,13 @@ class Cluster:
         self.cache = ClusterCache()
         self.created = 0
         self.refusal: Exception | None = None
+        self.sql = ""
+        self.config_map: Manifest | None = None
+
+    async def get(self, kind: Any, namespace: str, name: str) -> Manifest:
+        if self.config_map is None:
+            raise NotFound(404, "NotFound", "no", kind.kind, namespace, name)
+        return self.config_map
 
     async def create(self, manifest: Manifest) -> None:
         if self.refusal:
@@ -264,18 +363,16 @@ class Cluster:
 
     async def one_pass(self, *, report: bool = True, others: tuple[ClusterCache, ...] = ()) -> list[Wait]:
         """`report`: whether the status is written, or the operator dies before."""
-        seen = asked(self.cron, self.now, self.known)
-        ctx: Any = SimpleNamespace(
-            client=SimpleNamespace(create=self.create, delete=self.delete), store=filled_store(self.objects)
-        )
+        seen = asked(self.cron, self.now, self.known, sql=self.sql)
+        ctx: Any = SimpleNamespace(client=self, store=filled_store(self.objects))
         present = act_drill.status(ctx, seen)
         if report:
             self.known = present
-            seen = asked(self.cron, self.now, self.known)
+            seen = asked(self.cron, self.now, self.known, sql=self.sql)
         return await act_drill.act(ctx, seen, present, known(seen, "repo1"), self.cache, others)
 
     def finding(self) -> tuple[bool, str, str] | None:
-        seen = asked(self.cron, self.now, self.known)
+        seen = asked(self.cron, self.now, self.known, sql=self.sql)
         found = decide_drill.conditions(seen, decide_drill.status(seen), self.cache.drill.blocked)
         return found[0][1:] if found else None
 
@@ -308,6 +405,45 @@ async def test_one_request_is_one_drill_wherever_the_operator_dies(lost: int) ->
         f"backup {LABEL}0 in repo1 was restored at 2026-01-02T03:04:05Z to 2026-01-02 03:00:00.1+00, "
         "in 12.5 s; tables and B-tree indexes were checked"
     )
+
+
+async def test_a_restore_that_fails_in_the_first_container_is_shown_with_its_cause() -> None:
+    cluster = Cluster(now="monday")
+    await cluster.one_pass()
+    job, pod = ended(cluster.objects[0], message="a WAL segment is missing")
+    [failed] = pod["status"].pop("containerStatuses")
+    pod["status"]["initContainerStatuses"] = [failed | {"name": build_drill_job.RESTORE}]
+    cluster.objects = [job, pod]
+    await cluster.one_pass()
+    assert cluster.shown()[:2] == (False, "DrillFailed")
+    assert "a WAL segment is missing" in cluster.shown()[2]
+
+
+@pytest.mark.parametrize(
+    ("name", "found", "cause"),
+    [
+        (
+            "proof",
+            None,
+            "ConfigMap proof of the annotation pgv2.percona.com/restore-drill-sql does not exist",
+        ),
+        ("proof", {}, "is empty"),
+        ("../secrets/keys", {"data": {"app": "SELECT true"}}, "has no valid name"),
+        ("proof", {"data": {"app": "SELECT true"}}, ""),
+    ],
+)
+async def test_a_drill_waits_for_its_sql(name: str, found: Manifest | None, cause: str) -> None:
+    cluster = Cluster(now="monday")
+    cluster.sql, cluster.config_map = name, found
+    for _ in range(2):
+        await cluster.one_pass()
+    assert cluster.created == (0 if cause else 1)
+    if cause:
+        assert cluster.shown()[:2] == (False, "DrillBlocked")
+        assert cause in cluster.shown()[2]
+        cluster.sql = ""
+        await cluster.one_pass()
+        assert cluster.created == 1
 
 
 async def test_a_failure_is_shown_with_its_cause_until_another_drill_succeeds() -> None:
