@@ -46,8 +46,6 @@ TLS_PATH = "/pgconf/tls"
 PATRONI_PATH = "/etc/patroni"
 SOCKET_PATH = "/tmp/postgres"  # noqa: S108 - a path inside the pod's own emptyDir
 WATCHDOG_PIPE = f"{SOCKET_PATH}.watchdog"
-PLANNED_MARK = f"{SOCKET_PATH}.planned"
-"""A file: the next stop of the server is planned (`before-stop.sh`, `hand-over.sh`)."""
 DATA_PATH = "/pgdata"
 WAL_PATH = "/pgwal"
 TABLESPACES_PATH = "/tablespaces"

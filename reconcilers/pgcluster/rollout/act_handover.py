@@ -23,6 +23,8 @@ from reconcilers.pgcluster.state.view import Instance, View, is_ready
 
 log = structlog.get_logger(__name__)
 
+PLANNED_MARK = f"{naming.SOCKET_PATH}.planned"
+"""A file: the next stop of the server is planned (`before-stop.sh`, `hand-over.sh`)."""
 DRAIN = 4
 """Seconds to wait for running transactions."""
 LIMIT = 10
@@ -151,7 +153,7 @@ async def _checkpoint(ctx: Context, view: View, primary: Instance) -> None:
     an effect for 30 s.
     """
     script = ': >"$0"; psql --no-psqlrc --quiet --command=CHECKPOINT postgres && : >"$0"'
-    command = ("bash", "-c", script, naming.PLANNED_MARK)
+    command = ("bash", "-c", script, PLANNED_MARK)
     pod = primary.pod_name
     await ctx.client.exec(view.namespace, pod, naming.DATABASE_CONTAINER, command, timeout=CHECKPOINT_SECONDS)
 
