@@ -36,7 +36,7 @@ def ready_again(cluster: Cluster) -> None:
     until(
         "all replicas stream",
         lambda: sorted(m["State"] for m in cluster.patronictl()) == states,
-        60,
+        180,
         cluster.explain,
     )
 
@@ -119,7 +119,7 @@ def test_a_patroni_that_dies_alone_interrupts_nothing(cluster: Cluster, client: 
     def kill_three_times() -> None:
         for _ in range(3):
             restart_patroni(cluster)
-            until("it leads", lambda: leads(cluster, primary), 30, cluster.explain)
+            until("it leads", lambda: leads(cluster, primary), 60, cluster.explain)
             time.sleep(2)
 
     report = strike(client, cluster, "patroni", kill_three_times)
