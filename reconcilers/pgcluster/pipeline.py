@@ -33,7 +33,7 @@ from reconcilers.pgcluster.instances import (
 from reconcilers.pgcluster.lifecycle import act_pause
 from reconcilers.pgcluster.patroni import act_dynamic_config, build_config_files
 from reconcilers.pgcluster.pooler import act_pooler_pause, build_pgbouncer
-from reconcilers.pgcluster.rollout import act_changes
+from reconcilers.pgcluster.rollout import act_changes, act_departure
 from reconcilers.pgcluster.state.cache import ClusterCache
 from reconcilers.pgcluster.state.findings import Problem
 from reconcilers.pgcluster.state.view import View
@@ -52,6 +52,8 @@ BUILDERS: dict[str, Builder] = {
 }
 
 ACTIONS: tuple[Action, ...] = (
+    # The deleted pod waits for it for a moment only.
+    act_departure.act,
     # Which instances may run: before all actions that need a running server.
     act_bootstrap.act,
     act_restore_gate.act,

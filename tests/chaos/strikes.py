@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
+from pgoperator import labels
 from tests.bench.table import emit
 from tests.chaos.load import Load
 from tests.support import faults
@@ -46,6 +47,16 @@ def _kill(scene: Scene) -> None:
 
 def _delete(scene: Scene) -> None:
     faults.delete_pod(scene.cluster)
+
+
+def _kill_patroni(scene: Scene) -> None:
+    faults.kill_patroni(scene.cluster)
+
+
+def _drain(scene: Scene) -> None:
+    """Evict the primary, as a drain does; the poolers stay, whose clients a drain cuts off."""
+    with faults.node_drained(scene.cluster, f"{labels.DATA}={labels.DATA_POSTGRES}"):
+        scene.load.wait_for_writes(time.monotonic(), 60)
 
 
 def _cut(scene: Scene) -> None:
@@ -101,6 +112,8 @@ def _switch(scene: Scene) -> None:
 FAULTS = {
     "kill": Fault("PostgreSQL of the primary killed with SIGKILL", _kill),
     "delete": Fault("pod of the primary deleted", _delete),
+    "patroni": Fault("Patroni of the primary killed with SIGKILL", _kill_patroni, planned=True),
+    "drain": Fault("primary evicted by a drain of its node", _drain, planned=True),
     "cut": Fault("node of the primary cut off, healed", _cut),
     "freeze": Fault("PostgreSQL of the primary frozen", _freeze),
     "api": Fault("API server down for 60 s", _stop_api_server),

@@ -9,11 +9,11 @@ from typing import TypeVar
 from tests.bench.place import Place
 from tests.bench.table import emit
 from tests.chaos.load import Load, load
-from tests.chaos.pgbench import pgbench
 from tests.chaos.strikes import FAULTS, Scene
 from tests.chaos.verdict import Outcome
 from tests.support.clusters import Cluster, example
 from tests.support.kubectl import until
+from tests.support.pgbench import pgbench
 
 T = TypeVar("T")
 

@@ -142,6 +142,74 @@ def test_a_script_is_told_the_child_at_the_start_and_after_each_change(
     assert one.lines[1:] == ["SIGHUP"]
 
 
+def test_term_waits_for_its_script(supervised: Callable[..., Supervised], tmp_path: Path) -> None:
+    (tmp_path / "term.sh").write_text(
+        f"touch {tmp_path}/asked; until [ -e {tmp_path}/go ]; do sleep 0.1; done"
+    )
+    one = supervised("-t", tmp_path / "term.sh", tmp_path)
+    one.process.send_signal(signal.SIGTERM)
+    wait_for((tmp_path / "asked").exists)
+    one.tell("SIGHUP")
+    assert "SIGTERM" not in one.lines
+    (tmp_path / "go").touch()
+    assert one.process.wait(timeout=10) == 7
+
+
+def test_a_second_term_and_other_ends_do_not_wait(
+    supervised: Callable[..., Supervised], tmp_path: Path
+) -> None:
+    (tmp_path / "term.sh").write_text(f"touch {tmp_path}/asked; sleep 12")
+    one = supervised("-t", tmp_path / "term.sh", tmp_path)
+    one.process.send_signal(signal.SIGTERM)
+    wait_for((tmp_path / "asked").exists)
+    one.tell("SIGINT")
+    one.process.send_signal(signal.SIGTERM)
+    assert one.process.wait(timeout=10) == 7
+
+
+def children_of(one: Supervised) -> list[str]:
+    return Path(f"/proc/{one.process.pid}/task/{one.process.pid}/children").read_text().split()
+
+
+def kill_child(one: Supervised, times: int) -> None:
+    """Kill the child when it is ready for the nth time."""
+    wait_for(lambda: sum(line.startswith("ready") for line in one.lines) == times)
+    python = [pid for pid in children_of(one) if "child.py" in Path(f"/proc/{pid}/cmdline").read_text()]
+    os.kill(int(python[0]), signal.SIGKILL)
+
+
+def test_a_killed_child_is_started_again_three_times_a_minute(
+    supervised: Callable[..., Supervised], tmp_path: Path
+) -> None:
+    (tmp_path / "again.sh").write_text("exit 0")
+    project(tmp_path / "volume", 1)
+    one = supervised("-r", tmp_path / "again.sh", tmp_path / "volume")
+    for times in (1, 2, 3):
+        kill_child(one, times)
+    wait_for(lambda: sum(line.startswith("ready") for line in one.lines) == 4)
+    project(tmp_path / "volume", 2)
+    wait_for(lambda: "SIGHUP" in one.lines)
+    time.sleep(1)
+    assert one.lines.count("SIGHUP") == 1, "of one watcher"
+    kill_child(one, 4)
+    assert one.process.wait(timeout=10) == 128 + signal.SIGKILL
+
+
+@pytest.mark.parametrize("script", ["exit 1", "exec sleep 1000"])
+def test_a_killed_child_ends_all_if_it_may_not_start_again(
+    supervised: Callable[..., Supervised], tmp_path: Path, script: str
+) -> None:
+    """Because the script says so, or because the end was asked for."""
+    (tmp_path / "script.sh").write_text(script)
+    option = ("-r", tmp_path / "script.sh")
+    one = supervised(*(option if script == "exit 1" else (*option, "-t", tmp_path / "script.sh")), tmp_path)
+    if script != "exit 1":
+        one.process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+    kill_child(one, 1)
+    assert one.process.wait(timeout=10) == 128 + signal.SIGKILL
+
+
 class Bouncer:
     """A stand-in for pgBouncer that logs its signals, with a configuration, and the scripts run on both."""
 

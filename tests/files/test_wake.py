@@ -1,4 +1,4 @@
-"""A killed server is started again at once: `wake.sh` with a real PostgreSQL and a stand-in for Patroni."""
+"""Patroni is woken: `wake.sh` and `joined.sh` with a real PostgreSQL and a stand-in for Patroni."""
 
 import subprocess
 import threading
@@ -114,3 +114,56 @@ def test_a_server_that_dies_at_each_start_is_not_started_without_a_pause(
     time.sleep(2)
     assert len(Patroni.asked) == requests
     end(first)
+
+
+@pytest.fixture
+def stream(server: Server) -> Callable[[str], None]:
+    """Make psql report that the server streams from this host; not at once."""
+    psql, tries = server.root / "first/psql", server.root / "tries"
+    server.run("rm", "-f", str(psql), str(tries))
+
+    def report(host: str) -> None:
+        line = f"echo >>{tries}; [ $(wc -l <{tries}) -lt 2 ] || echo {host}"
+        server.run("bash", "-c", f"printf '#!/bin/sh\\n%s\\n' '{line}' >{psql}; chmod 755 {psql}")
+
+    return report
+
+
+def standby(server: Server) -> None:
+    server.run("pg_ctl", "-w", "-m", "fast", "-D", str(server.data), "stop")
+    server.run("touch", f"{server.data}/standby.signal")
+    server.start()
+
+
+def test_the_primary_is_woken_once_when_a_standby_streams(
+    server: Server, watch: Watch, stream: Callable[[str], None]
+) -> None:
+    first = watch()
+    standby(server)
+    stream("127.0.0.1")
+    wait_for("a request", lambda: Patroni.asked)
+    time.sleep(2)
+    assert Patroni.asked == [("/config", '{"wake": null}')]
+    assert len((server.root / "tries").read_text()) == 2
+    end(first)
+
+
+def test_the_primary_of_another_cluster_is_left_alone(
+    server: Server, watch: Watch, stream: Callable[[str], None]
+) -> None:
+    first = watch()
+    standby(server)
+    stream("192.0.2.1")
+    wait_for("it streams", (server.root / "tries").exists)
+    time.sleep(2)
+    assert Patroni.asked == []
+    end(first)
+
+
+def test_patroni_may_start_again_only_beside_a_server_that_runs(server: Server) -> None:
+    def may() -> int:
+        return server.begin("bash", str(scripts.folder() / "rejoin.sh")).wait(LONG)
+
+    assert may() == 0
+    server.crash()
+    assert may() == 1

@@ -10,7 +10,7 @@ from local import network
 from pgoperator import naming
 from pgoperator.postgres.pgbackrest import PORT
 from tests.support.clusters import Cluster
-from tests.support.kubectl import Manifest, until
+from tests.support.kubectl import Kubectl, Manifest, kubeconfig, until
 
 
 def kill_postmaster(cluster: Cluster) -> None:
@@ -37,6 +37,23 @@ def kill_main_process(cluster: Cluster) -> None:
     cluster.exec(pod, "bash", "-c", script)
 
 
+def patroni(cluster: Cluster, pod: str) -> str:
+    """Return the process id of Patroni in a pod; "" if it does not run."""
+    script = """
+        for file in /proc/[0-9]*/cmdline; do
+            { mapfile -d '' -t words <"$file"; } 2>/dev/null
+            case "${words[0]-} ${words[1]-}" in *python*/patroni) echo "$file" | cut -d / -f 3 ;; esac
+        done
+    """
+    return cluster.exec(pod, "bash", "-c", script).strip()
+
+
+def kill_patroni(cluster: Cluster) -> None:
+    """Kill the primary's Patroni with SIGKILL; PostgreSQL keeps running."""
+    pod = cluster.primary_name()
+    cluster.exec(pod, "bash", "-c", f"kill -9 {patroni(cluster, pod)}")
+
+
 def delete_pod(cluster: Cluster) -> None:
     """Delete the primary's pod gracefully."""
     cluster.kubectl.delete("pod", cluster.primary_name())
@@ -45,6 +62,19 @@ def delete_pod(cluster: Cluster) -> None:
 def delete_pod_by_force(cluster: Cluster) -> None:
     """Delete the primary's pod with a grace period of 0."""
     cluster.kubectl.delete("pod", cluster.primary_name(), "--grace-period=0", "--force")
+
+
+@contextmanager
+def node_drained(cluster: Cluster, selector: str = "") -> Iterator[Manifest]:
+    """Drain the primary's node of the cluster's pods, and let pods run there again afterwards."""
+    primary = cluster.primary()
+    node, admin = primary["spec"]["nodeName"], Kubectl(kubeconfig())
+    only = f"--pod-selector={','.join(filter(None, (cluster.selector, selector)))}"
+    try:
+        admin.run("drain", node, "--delete-emptydir-data", "--timeout=120s", only, seconds=150)
+        yield primary
+    finally:
+        admin.run("uncordon", node)
 
 
 @contextmanager

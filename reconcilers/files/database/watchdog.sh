@@ -38,7 +38,8 @@ while :; do
     if [ -n "$message" ]; then
         case $message in
         C)
-            read -r message
+            # A Patroni that was killed may have written a part of the line.
+            read -r -t 1 message
             if [[ $message =~ ^timeout=([1-9][0-9]*)$ ]]; then seconds=${BASH_REMATCH[1]} left=$seconds; fi
             ;;
         1) left=$seconds ;;

@@ -14,7 +14,7 @@ from pgoperator import labels, naming
 from pgoperator.kube.manifest import Manifest
 from reconcilers import files
 from reconcilers.pgcluster.bootstrap import decide_restore_gate
-from reconcilers.pgcluster.patroni import build_dynamic_config, decide_lease
+from reconcilers.pgcluster.patroni import build_dynamic_config, build_hooks, decide_lease
 from reconcilers.pgcluster.state.view import Planned, View
 
 HEADER = "# Written by the operator; changes made here do not last.\n"
@@ -81,7 +81,7 @@ def _instance(view: View, planned: Planned) -> Manifest:
                 wal=naming.wal_directory(view.cluster.spec.postgres_version)
                 if has_wal[planned.set_name]
                 else "",
-                callbacks=_callbacks(view),
+                hooks=build_hooks.hooks(view),
             )
         },
     )
@@ -142,19 +142,6 @@ def _replica_methods(view: View) -> list[str]:
     return usable or ["basebackup"]
 
 
-def _callbacks(view: View) -> dict[str, str]:
-    """Callbacks of Patroni: with synchronized slots, a former primary removes those that it left behind."""
-    if not build_dynamic_config.synchronizes_slots(view):
-        return {}
-    command = f"bash {naming.SCRIPTS_PATH}/former-slots.sh"
-    user = build_dynamic_config.section(
-        view.cluster.spec.patroni.dynamic_configuration, "postgresql", "postgresql"
-    )
-    return {"on_start": command, "on_role_change": command} | build_dynamic_config.section(
-        user, "callbacks", "postgresql.callbacks"
-    )
-
-
 def _first_repo(view: View) -> int:
     return next((repo.number for repo in view.repos), 1)
 
@@ -166,14 +153,14 @@ def instance_yaml(
     repo: int = 1,
     discards: bool = False,
     wal: str = "",
-    callbacks: Mapping[str, str] | None = None,
+    hooks: Mapping[str, Any] | None = None,
 ) -> str:
     """Patroni's file for one member, as YAML; settings of a single member are environment variables.
 
     `methods` are Patroni's `create_replica_methods`, `repo` the number of the repository for new replicas.
     `discards`: a former primary with a diverged timeline is reinitialized without an attempt to rewind it.
     `wal` is the WAL directory, "" without a WAL volume. A member that must not lead (`may_lead`) never
-    becomes the primary. `callbacks` hide those of the dynamic configuration.
+    becomes the primary. `hooks` are the commands that Patroni runs (`build_hooks`).
     """
     waldir = [{"waldir": wal}] if wal else []
     document: dict[str, Any] = {
@@ -184,15 +171,12 @@ def instance_yaml(
             "pgpass": "/tmp/.pgpass",  # noqa: S108 - the pod's own emptyDir
             "use_unix_socket": True,
             "create_replica_methods": list(methods),
-            # A promotion neither waits for the script nor depends on its success.
-            "pre_promote": f"bash -c 'timeout 10 bash {naming.SCRIPTS_PATH}/pre-promote.sh || true'",
             # With a spread checkpoint, the copy would begin minutes later.
             "basebackup": [{"checkpoint": "fast"}, *waldir],
+            **(hooks or {}),
         },
         "bootstrap": {"initdb": ["data-checksums", {"encoding": "UTF8"}, *waldir]},
     }
-    if callbacks:
-        document["postgresql"]["callbacks"] = dict(callbacks)
     if "pgbackrest" in methods:
         document["postgresql"]["pgbackrest"] = {
             "command": f"bash {naming.SCRIPTS_PATH}/replica-create.sh {repo}",

@@ -61,7 +61,7 @@ def dynamic_configuration(view: View) -> dict[str, Any]:
         _keep_libraries(postgresql["parameters"], view.observed.dynamic_configuration)
     own_hba = postgresql.get("pg_hba") or []
     if not (isinstance(own_hba, list) and all(isinstance(line, str) for line in own_hba)):
-        raise _wrong_type("postgresql.pg_hba", "a list of lines")
+        raise wrong_type("postgresql.pg_hba", "a list of lines")
     postgresql["pg_hba"] = hba.lines(spec.authentication.rules, own_hba, spec.tls_only)
     return config | {"postgresql": postgresql}
 
@@ -80,7 +80,7 @@ def _ignored_slots(user: dict[str, Any]) -> list[Any]:
     """The user's list of slots that Patroni leaves alone, and all logical slots."""
     own = user.get("ignore_slots") or []
     if not (isinstance(own, list) and all(isinstance(matcher, dict) for matcher in own)):
-        raise _wrong_type("ignore_slots", "a list of mappings")
+        raise wrong_type("ignore_slots", "a list of mappings")
     return [*(matcher for matcher in own if matcher != _LOGICAL_SLOTS), _LOGICAL_SLOTS]
 
 
@@ -116,11 +116,12 @@ def section(parent: dict[str, Any], name: str, path: str) -> dict[str, Any]:
     """A copy of a section of the user's free-form configuration; InvalidSpec when it is not a mapping."""
     value = parent.get(name) or {}
     if not isinstance(value, dict):
-        raise _wrong_type(path, "a mapping of names to values")
+        raise wrong_type(path, "a mapping of names to values")
     return dict(value)
 
 
-def _wrong_type(path: str, expected: str) -> InvalidSpec:
+def wrong_type(path: str, expected: str) -> InvalidSpec:
+    """The error for a part of the user's free-form configuration."""
     return InvalidSpec(
         f"spec.patroni.dynamicConfiguration.{path}: must be {expected}", reason="InvalidDynamicConfiguration"
     )

@@ -23,6 +23,8 @@ from reconcilers.pgcluster.state.view import Instance, View, is_ready
 
 log = structlog.get_logger(__name__)
 
+PLANNED_MARK = f"{naming.SOCKET_PATH}.planned"
+"""A file: the next stop of the server is planned (`before-stop.sh`, `hand-over.sh`)."""
 DRAIN = 4
 """Seconds to wait for running transactions."""
 LIMIT = 10
@@ -45,12 +47,12 @@ class Busy(Refused):
     """Clients did not finish their transactions in time."""
 
 
-async def switch(ctx: Context, view: View, candidate: Instance) -> None:
-    """Make a replica the primary by a switchover.
+async def switch(ctx: Context, view: View, candidate: Instance, primary: Instance | None = None) -> None:
+    """Make a replica the primary by a switchover; `primary` if it is not the observed one.
 
     Raises Busy when transactions do not end, Refused when Patroni refuses: the old primary then stays.
     """
-    primary = view.observed.primary
+    primary = primary or view.observed.primary
     assert primary is not None
     body = {"leader": primary.pod_name, "candidate": candidate.pod_name}
     await _checkpoint(ctx, view, primary)
@@ -145,10 +147,15 @@ async def _run(ctx: Context, view: View, instance: Instance, argv: Sequence[str]
 
 
 async def _checkpoint(ctx: Context, view: View, primary: Instance) -> None:
-    """Checkpoint, so that the shutdown has less to write while clients wait."""
-    psql = ("psql", "--no-psqlrc", "--quiet", "--command=CHECKPOINT", "postgres")
+    """Checkpoint, so that the shutdown has less to write while clients wait, and mark the stop as planned.
+
+    The mark is written before and after: the first stops `hand-over.sh` from acting itself, and a mark has
+    an effect for 30 s.
+    """
+    script = ': >"$0"; psql --no-psqlrc --quiet --command=CHECKPOINT postgres && : >"$0"'
+    command = ("bash", "-c", script, PLANNED_MARK)
     pod = primary.pod_name
-    await ctx.client.exec(view.namespace, pod, naming.DATABASE_CONTAINER, psql, timeout=CHECKPOINT_SECONDS)
+    await ctx.client.exec(view.namespace, pod, naming.DATABASE_CONTAINER, command, timeout=CHECKPOINT_SECONDS)
 
 
 async def checkpoint(ctx: Context, view: View, primary: Instance) -> None:

@@ -157,6 +157,8 @@ class ChangeCache:
     """Failed attempts of the current switchover."""
     former: str = ""
     """Name of the primary when the status recorded the timeline of the last switchover."""
+    departed: str = ""
+    """UID of the last primary's pod that was being deleted, for which a switchover was tried."""
 
 
 @dataclass(slots=True)

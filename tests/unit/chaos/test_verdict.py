@@ -4,9 +4,9 @@ import pytest
 
 from tests.chaos.history import Append, History
 from tests.chaos.load import parse
-from tests.chaos.pgbench import figures
 from tests.chaos.trial import Attempts
 from tests.chaos.verdict import HEAD, Outcome, explain
+from tests.support.pgbench import figures
 
 KEPT = Append("pooled-0", 1, 1.0, 1.1, "", "10.0.0.1", 1)
 LOST = Append("direct-node1-x", 2, 2.0, 2.1, "", "10.0.0.1", 1)

@@ -4,11 +4,10 @@ from typing import Any
 
 import pytest
 
-from pgoperator import naming
 from pgoperator.errors import InvalidSpec
 from pgoperator.postgres.sql_report import ServerReport, Slot
 from reconcilers.pgcluster.database import conditions
-from reconcilers.pgcluster.patroni import build_config_files, build_dynamic_config
+from reconcilers.pgcluster.patroni import build_dynamic_config
 from tests.support.views import view
 
 LOGICAL = {"type": "logical"}
@@ -56,16 +55,6 @@ def test_synchronized_slots_bring_what_they_need() -> None:
         assert other["postgresql"]["use_slots"] is False
         assert "hot_standby_feedback" not in other["postgresql"]["parameters"]
     assert configured(16, asked)["postgresql"]["use_slots"] is False
-
-
-def test_the_users_callbacks_stay() -> None:
-    spec: dict[str, Any] = {
-        "config": {"parameters": {"sync_replication_slots": "on"}},
-        "patroni": {"dynamicConfiguration": {"postgresql": {"callbacks": {"on_start": "mine"}}}},
-    }
-    file = build_config_files.desired(view(**spec))[2]["data"]["patroni.yaml"]
-    assert "on_start: mine" in file
-    assert f"on_role_change: bash {naming.SCRIPTS_PATH}/former-slots.sh" in file
 
 
 def test_no_condition_without_a_slot_that_needs_attention() -> None:

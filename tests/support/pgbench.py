@@ -38,13 +38,15 @@ def figures(text: str) -> tuple[int, int]:
 
 
 @contextmanager
-def pgbench(client: Client, cluster: Cluster) -> Iterator[Pgbench]:
-    """Run pgbench until the context ends."""
+def pgbench(client: Client, cluster: Cluster, host: str = "", rate: int = RATE) -> Iterator[Pgbench]:
+    """Run pgbench until the context ends; through all poolers, or through the one at the address `host`."""
     uri = cluster.credentials()["pgbouncer-uri"]
+    if host:
+        uri = re.sub("@[^:/]+", f"@{host}", uri)
     output = f"/tmp/pgbench-{time.monotonic_ns()}"
     fill = f'read -r uri; {_BINARY} --initialize --quiet "$uri" 2>&1'
     client.run("bash", "-c", fill, stdin=uri + "\n")
-    run = f"setsid {_BINARY} --no-vacuum --client={CLIENTS} --time={SECONDS} --progress=1 --rate={RATE}"
+    run = f"setsid {_BINARY} --no-vacuum --client={CLIENTS} --time={SECONDS} --progress=1 --rate={rate}"
     script = f'read -r uri; {run} "$uri" >{output} 2>&1 </dev/null & echo $!'
     pid = client.run("bash", "-c", script, stdin=uri + "\n").strip()
     running = Pgbench(client, output)
