@@ -28,7 +28,14 @@ _numbers = count(1)
 
 # These modules break nodes or the API server, or measure an idle cluster: they run alone. So does
 # test_rolling: clients wait for ten seconds, in which a switchover beside other tests may not end.
-ALONE = {"test_faults", "test_faults_synchronous", "test_quiet", "test_rolling", "test_without_api_server"}
+ALONE = {
+    "test_faults",
+    "test_faults_synchronous",
+    "test_lives",
+    "test_quiet",
+    "test_rolling",
+    "test_without_api_server",
+}
 # Three modules run at a time. The longest modules start first, so that all lanes end together.
 # Each run ends with the duration of each module.
 LONG = (
