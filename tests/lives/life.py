@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
+from typing import Any
 
 from tests.bench.place import Place
 from tests.bench.table import emit
@@ -69,9 +70,9 @@ class Life:
         strangers.plant(life.cluster)
         life.cluster.apply()
         life.clients = [place.client(node) for node in place.nodes[:2]]
-        life.cluster.wait_ready(240)
-        first_backup(life.cluster)
-        life.cluster.wait_ready(240)
+        life.cluster.wait_ready(240 * slowness())
+        first_backup(life.cluster, 180 * slowness())
+        life.cluster.wait_ready(240 * slowness())
         create = f"CREATE TABLE {TABLE} (worker text, number bigint)"
         life.clients[0].sql(life.credentials(), create)
         life.resume_clients()
@@ -88,6 +89,10 @@ class Life:
     def moments(self) -> list[Moment]:
         """Return the targets of restores."""
         return self.model.moments
+
+    def wait(self, what: str, check: Callable[[], Any], seconds: float) -> None:
+        """Wait until `check` returns a true value; longer on an overloaded machine."""
+        until(what, check, seconds * slowness(), self.cluster.explain)
 
     def tell(self, what: str) -> None:
         """Add a detail of the present step to the story of this life."""
@@ -188,7 +193,7 @@ class Life:
 
     def judge(self, judge: Judge) -> None:
         """Compare the table, the replicas and the status with the model. Raises Broken."""
-        until("all replicas stream", self._streams, 60, self.cluster.explain)
+        self.wait("all replicas stream", self._streams, 60)
         self.note()
         former = self.model.kept
         seen = self.look()
@@ -202,7 +207,7 @@ class Life:
             self._wait_for_replay(name, position)
             if missing := missing_on(self._rows(name), seen.present):
                 found.append(f"{name}: {missing}")
-        until("the summary of the status agrees", lambda: not self._contradictions(), 60, self._explain)
+        self.wait("the summary of the status agrees", self._agrees, 60)
         found += claims.false_backups(
             self.cluster.kubectl.items(BACKUPS, self.cluster.selector), in_repository(self.cluster)
         )
@@ -226,23 +231,17 @@ class Life:
 
     def _wait_for_replay(self, pod: str, position: str) -> None:
         query = f"SELECT pg_last_wal_replay_lsn() >= '{position}'"
-        until(
-            f"{pod} replays {position}",
-            lambda: self.cluster.psql(query, pod) == "t",
-            60,
-            self.cluster.explain,
-        )
+        self.wait(f"{pod} replays {position}", lambda: self.cluster.psql(query, pod) == "t", 60)
 
     def _streams(self) -> bool:
         query = "SELECT application_name FROM pg_stat_replication WHERE state = 'streaming'"
         names = {pod["metadata"]["name"] for pod in self.cluster.replicas()}
         return len(names) == self.size - 1 and names <= set(self.cluster.psql(query).split())
 
-    def _contradictions(self) -> list[str]:
-        return claims.contradictions(self.cluster.cr())
-
-    def _explain(self) -> str:
-        return "\n".join([*self._contradictions(), self.cluster.explain()])
+    def _agrees(self) -> bool:
+        found = claims.contradictions(self.cluster.cr())
+        assert not found, found
+        return True
 
     # --- pods ---
 

@@ -127,7 +127,7 @@ def _step(life: Life, seed: int, number: int, name: str, report: Report) -> None
     record.failed += 1
     with _disturbed(life, step, dice):
         judge = step.act(life, dice) or life.model.check
-    life.settle(began if step.struck else None, step.seconds)
+    life.settle(time.monotonic() if step.struck else None, step.seconds)
     record.seconds.append(time.monotonic() - began)
     life.judge(judge)
     found = claims.changed(pods, _identities(life, step), "restarted:")

@@ -5,7 +5,7 @@ from functools import partial
 from random import Random
 
 from tests.lives.choose import targets
-from tests.lives.life import Broken, Judge, Life
+from tests.lives.life import Broken, Judge, Life, slowness
 from tests.lives.model import Moment, Seen
 from tests.support.backups import ENDED
 from tests.support.kubectl import until
@@ -76,7 +76,7 @@ def _ended(restore: Restore) -> str:
         found = str(restore.status().get("state"))
         return found if found in ENDED else ""
 
-    return str(until(f"{restore.name} ends", state, SECONDS, restore.cluster.explain))
+    return str(until(f"{restore.name} ends", state, SECONDS * slowness(), restore.cluster.explain))
 
 
 def _expect(restore: Restore, state: str) -> None:
@@ -87,4 +87,4 @@ def _expect(restore: Restore, state: str) -> None:
 def _after(restore: Restore, dice: Random) -> None:
     """Wait for the backup that follows, or let the next step meet it."""
     if dice.random() < 0.5:
-        restore.wait_backup(240)
+        restore.wait_backup(240 * slowness())

@@ -3,12 +3,12 @@
 import time
 from random import Random
 
-from tests.lives.life import Broken, Life
+from tests.lives.life import Broken, Life, slowness
 from tests.lives.model import Noted
 from tests.support.backups import ask as ask_backup
 from tests.support.backups import backed_up
 from tests.support.clusters import KIND
-from tests.support.kubectl import Manifest, until
+from tests.support.kubectl import Manifest
 from tests.support.switchovers import answered, ask
 
 
@@ -28,7 +28,7 @@ def scale_poolers(life: Life, dice: Random) -> None:
 def pause(life: Life, dice: Random) -> None:
     """Pause, sometimes change the number of instances meanwhile or replace the operator, and resume."""
     life.cluster.change(lambda spec: spec.update(pause=True))
-    until("it is paused", lambda: _is_paused(life), 180, life.cluster.explain)
+    life.wait("it is paused", lambda: _is_paused(life), 180)
     if pods := life.instance_names():
         raise Broken(f"the status is paused, but there are {pods}")
     chance = dice.random()
@@ -53,7 +53,7 @@ def switch(life: Life, dice: Random) -> None:
     wanted = {"targetInstance": target} if dice.random() < 0.5 else {"targetInstance": None}
     value = f"{life.number('switchover')}-{time.monotonic_ns()}"
     ask(cluster, value, **{key: one for key, one in wanted.items() if one})
-    until("the switchover is answered", lambda: answered(cluster) == value, 180, cluster.explain)
+    life.wait("the switchover is answered", lambda: answered(cluster) == value, 180)
     if cluster.primary_name() == old:
         raise Broken(f"{old} is still the primary: {cluster.condition('Switchover')}")
     # Other requests choose their target themselves.
@@ -64,7 +64,7 @@ def rename(life: Life, dice: Random) -> None:
     """Give the instance set another name: other instances replace all."""
     name = f"set{life.number('rename')}"
     life.cluster.change(lambda spec: spec["instances"][0].update(name=name))
-    until("the former instances are gone", lambda: _all_in(life, name), 300, life.cluster.explain)
+    life.wait("the former instances are gone", lambda: _all_in(life, name), 300)
 
 
 def _all_in(life: Life, name: str) -> bool:
@@ -80,7 +80,7 @@ def roll(life: Life, dice: Random) -> None:
     def replaced() -> bool:
         return not before & {pod["metadata"]["uid"] for pod in life.cluster.instances()}
 
-    until("all instances are replaced", replaced, 300, life.cluster.explain)
+    life.wait("all instances are replaced", replaced, 300)
 
 
 def reload(life: Life, dice: Random) -> None:
@@ -100,7 +100,7 @@ def _set(life: Life, name: str, value: str) -> None:
         dynamic.setdefault("postgresql", {}).setdefault("parameters", {})[name] = value
 
     life.cluster.change(edit)
-    until(f"{name} is {value}", lambda: life.shows(name, value), 240, life.cluster.explain)
+    life.wait(f"{name} is {value}", lambda: life.shows(name, value), 240)
 
 
 def alter_system(life: Life, dice: Random) -> None:
@@ -110,18 +110,13 @@ def alter_system(life: Life, dice: Random) -> None:
         value = f"{life.number('alter')}s"
         cluster.psql(f"ALTER SYSTEM SET log_min_duration_statement = '{value}'; SELECT pg_reload_conf()")
         pod, show = cluster.primary_name(), "SHOW log_min_duration_statement"
-        until(f"it is {value}", lambda: cluster.psql(show, pod) == value, 60, cluster.explain)
+        life.wait(f"it is {value}", lambda: cluster.psql(show, pod) == value, 60)
         return
     name, value = dice.choice((("archive_command", "/bin/false"), ("synchronous_standby_names", "nobody")))
     pod, former = cluster.primary_name(), cluster.psql(f"SHOW {name}")
     cluster.psql(f"ALTER SYSTEM SET {name} = '{value}'")
     cluster.psql("SELECT pg_reload_conf()")
-    until(
-        f"{name} is {former!r} again",
-        lambda: cluster.psql(f"SHOW {name}", pod) == former,
-        90,
-        cluster.explain,
-    )
+    life.wait(f"{name} is {former!r} again", lambda: cluster.psql(f"SHOW {name}", pod) == former, 90)
 
 
 def back_up(life: Life, dice: Random) -> None:
@@ -129,7 +124,7 @@ def back_up(life: Life, dice: Random) -> None:
     name, kind = f"{life.cluster.name}-{life.number('backup')}", dice.choice(("full", "diff", "incr"))
     before = time.monotonic()
     ask_backup(life.cluster, name, f"--type={kind}")
-    label = backed_up(life.cluster, name, 240)
+    label = backed_up(life.cluster, name, 240 * slowness())
     options = ("--type=immediate", f"--set={label}")
     life.noted.append(Noted(options, before, time.monotonic()))
 
@@ -138,10 +133,10 @@ def recreate(life: Life, dice: Random) -> None:
     """Delete the cluster, keep its data, and create it again, perhaps with another number of instances."""
     cluster = life.cluster
     cluster.kubectl.delete(KIND, cluster.name)
-    until(
-        "the cluster is gone", lambda: cluster.kubectl.find(KIND, cluster.name) is None, 180, cluster.explain
-    )
+    life.wait("the cluster is gone", lambda: cluster.kubectl.find(KIND, cluster.name) is None, 180)
     if dice.random() < 0.5:
-        until("its pods are gone", lambda: not cluster.pods(), 60, cluster.explain)
+        life.wait("its pods are gone", lambda: not cluster.pods(), 60)
     cluster.manifest["spec"]["instances"][0]["replicas"] = dice.choice((2, 3))
+    # Otherwise the new cluster would switch over once: its status has no request yet.
+    cluster.manifest["metadata"].pop("annotations", None)
     cluster.apply()

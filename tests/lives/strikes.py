@@ -9,7 +9,7 @@ from local import network
 from tests.lives.life import Judge, Life
 from tests.lives.model import Loss
 from tests.support import deletion, faults
-from tests.support.kubectl import until
+from tests.support.kubectl import KubectlError, Manifest
 
 LEASES = "leases"
 
@@ -19,9 +19,7 @@ def kill_postgres(life: Life, dice: Random) -> Judge:
     query = "SELECT pg_postmaster_start_time()"
     before = life.cluster.psql(query)
     faults.kill_postmaster(life.cluster)
-    until(
-        "PostgreSQL has started again", lambda: life.cluster.psql(query) != before, 120, life.cluster.explain
-    )
+    life.wait("PostgreSQL has started again", lambda: life.cluster.psql(query) != before, 120)
     return _may_lose(life)
 
 
@@ -35,7 +33,7 @@ def kill_container(life: Life, dice: Random) -> Judge:
 
     before = count()
     faults.kill_main_process(life.cluster)
-    until("the container has restarted", lambda: count() > before, 120, life.cluster.explain)
+    life.wait("the container has restarted", lambda: count() > before, 120)
     return _may_lose(life)
 
 
@@ -44,24 +42,35 @@ def delete_pod(life: Life, dice: Random) -> None:
     _delete_pod(life, dice)
 
 
-def delete_pod_by_force(life: Life, dice: Random) -> Judge:
+def delete_pod_by_force(life: Life, dice: Random) -> Judge | None:
     """Delete any pod without a grace period."""
-    _delete_pod(life, dice, "--grace-period=0", "--force")
-    return _may_lose(life)
+    primary = life.cluster.primary_name()
+    deleted = _delete_pod(life, dice, "--grace-period=0", "--force")
+    return _may_lose(life) if deleted == primary else None
 
 
-def _delete_pod(life: Life, dice: Random, *how: str) -> None:
-    pods = [pod for pod in life.cluster.pods() if "job-name" not in pod["metadata"].get("labels", {})]
-    pod = life.cluster.primary() if dice.random() < 0.5 else dice.choice(pods)
-    name, uid, count = pod["metadata"]["name"], pod["metadata"]["uid"], len(pods)
+def _delete_pod(life: Life, dice: Random, *how: str) -> str:
+    def lasting() -> dict[str, str]:
+        pods = life.cluster.pods()
+        return {pod["metadata"]["uid"]: pod["metadata"]["name"] for pod in pods if not _is_of_a_job(pod)}
+
+    before = lasting()
+    primary = life.cluster.primary()["metadata"]["uid"]
+    uid = primary if dice.random() < 0.5 else dice.choice(list(before))
+    name = before[uid]
     life.tell(f"pod {name}")
     life.cluster.kubectl.delete("pod", name, *how)
 
     def replaced() -> bool:
-        uids = {one["metadata"]["uid"] for one in life.cluster.pods()}
-        return uid not in uids and len(uids) >= count
+        after = lasting()
+        return uid not in after and len(after) >= len(before)
 
-    until(f"another pod replaces {name}", replaced, 120, life.cluster.explain)
+    life.wait(f"another pod replaces {name}", replaced, 120)
+    return name
+
+
+def _is_of_a_job(pod: Manifest) -> bool:
+    return "job-name" in pod["metadata"].get("labels", {})
 
 
 def cut_off(life: Life, dice: Random) -> Judge:
@@ -71,9 +80,7 @@ def cut_off(life: Life, dice: Random) -> Judge:
     life.tell(f"node {node} of {name}; the operator is on {life.place.operator.node()}")
     network.cut(node)
     try:
-        until(
-            "another instance leads", lambda: life.cluster.primary_name() != name, 150, life.cluster.explain
-        )
+        life.wait("another instance leads", lambda: life.cluster.primary_name() != name, 150)
         time.sleep(dice.uniform(0, 15))
     finally:
         network.heal(node)
@@ -97,7 +104,7 @@ def delete_owner(life: Life, dice: Random) -> None:
 
     # The account of the Jobs takes no pod with it.
     if kind != "serviceaccounts" or name.endswith("-instance"):
-        until(f"pods of {kind}/{name} are replaced", replaced, 180, life.cluster.explain)
+        life.wait(f"pods of {kind}/{name} are replaced", replaced, 180)
 
 
 def _delete_object(life: Life, dice: Random, kind: str) -> str:
@@ -131,5 +138,5 @@ def _may_lose(life: Life) -> Judge:
 def kill_operator_later(life: Life, seconds: float) -> None:
     """Kill the operator after some time, wherever it is in its work."""
     time.sleep(seconds)
-    with suppress(AssertionError):  # it is being replaced anyway
+    with suppress(AssertionError, KubectlError, OSError):  # it is being replaced anyway
         life.place.operator.kill()
