@@ -1,5 +1,6 @@
 """What the status claims, compared with what a client sees. Pure."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -68,14 +69,18 @@ def changed(before: dict[str, Any], after: dict[str, Any], what: str) -> list[st
     ]
 
 
-def unexplained_restarts(found: Sequence[str], events: Iterable[Manifest]) -> list[str]:
-    """Return the restarts that no failed liveness probe explains: an overloaded machine fails them."""
-    killed = {
-        event["involvedObject"]["name"]
-        for event in events
-        if event.get("reason") == "Killing" and "failed liveness probe" in event.get("message", "")
-    }
-    return [text for text in found if not killed & set(text.replace(":", " ").split())]
+def probe_kills(events: Iterable[Manifest]) -> dict[str, int]:
+    """Return how often failed liveness probes have killed containers of each pod: a machine that is too slow."""
+    found: Counter[str] = Counter()
+    for event in events:
+        if event.get("reason") == "Killing" and "failed liveness probe" in event.get("message", ""):
+            found[event["involvedObject"]["name"]] += event.get("count") or 1
+    return dict(found)
+
+
+def unexplained(found: Sequence[str], pods: Iterable[str]) -> list[str]:
+    """Return the restarts of other pods than these."""
+    return [text for text in found if not set(pods) & set(text.replace(":", " ").split())]
 
 
 def slowest(seconds: Sequence[float]) -> str:

@@ -249,6 +249,14 @@ class Life:
         """Return the pods of the instances."""
         return [pod["metadata"]["name"] for pod in self.cluster.instances()]
 
+    def probe_kills(self) -> dict[str, int]:
+        """Return how often the liveness probe of each pod has killed a container."""
+        return claims.probe_kills(self.cluster.kubectl.items("events"))
+
+    def killed_since(self, kills: dict[str, int]) -> list[str]:
+        """Return the pods of which liveness probes have killed containers since then."""
+        return sorted(pod for pod, count in self.probe_kills().items() if count != kills.get(pod))
+
     def starts(self) -> dict[str, str]:
         """Return when PostgreSQL has started in each instance."""
         query = "SELECT pg_postmaster_start_time()"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -14,6 +15,7 @@ from tests.bench.table import emit, table
 from tests.lives import claims, restores, steps, strangers, strikes
 from tests.lives.choose import Step, choose, targets
 from tests.lives.life import Broken, Life
+from tests.lives.model import Loss
 from tests.support.kubectl import KubectlError
 
 LENGTH = 14
@@ -125,14 +127,19 @@ def _step(life: Life, seed: int, number: int, name: str, report: Report) -> None
     pods, strange = _identities(life, step), strangers.versions(life.cluster.kubectl)
     record, began, lost = report.records.setdefault(name, Record()), time.monotonic(), life.model.lost
     record.failed += 1
+    kills = life.probe_kills()
     with _disturbed(life, step, dice):
-        judge = step.act(life, dice) or life.model.check
-    life.settle(time.monotonic() if step.struck else None, step.seconds)
+        judge = step.act(life, dice)
+    struck = step.struck or life.killed_since(kills)
+    life.settle(time.monotonic() if struck else None, step.seconds)
     record.seconds.append(time.monotonic() - began)
-    life.judge(judge)
+    if killed := life.killed_since(kills):
+        life.tell(f"the machine is too slow: liveness probes have killed containers of {', '.join(killed)}")
+    # Such a kill of a server is a strike, too.
+    loss = Loss.UNREPLICATED if killed else Loss.NONE
+    life.judge(judge or partial(life.model.check, loss=loss))
     found = claims.changed(pods, _identities(life, step), "restarted:")
-    if found:
-        found = claims.unexplained_restarts(found, life.cluster.kubectl.items("events"))
+    found = claims.unexplained(found, life.killed_since(kills))
     found += claims.changed(strange, strangers.versions(life.cluster.kubectl), "of a stranger:")
     if found:
         raise Broken("\n".join(found))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.lives.claims import Claim, changed, contradictions, false_backups, lies, unexplained_restarts
+from tests.lives.claims import Claim, changed, contradictions, false_backups, lies, probe_kills, unexplained
 from tests.support.kubectl import Manifest
 
 READY = {"Ready": "True", "Progressing": "False", "Degraded": "False"}
@@ -54,9 +54,14 @@ def test_what_has_changed() -> None:
     assert changed({"a": 1}, {}, "pod") == ["pod a: 1, now None"]
 
 
-def test_a_restart_that_a_liveness_probe_explains() -> None:
+def test_restarts_that_a_liveness_probe_explains() -> None:
     found = changed({"p-0": 1, "PostgreSQL of q-0": 1}, {"p-0": 2, "PostgreSQL of q-0": 2}, "restarted:")
     killed = {"reason": "Killing", "message": "Container database failed liveness probe, will be restarted"}
-    events = [killed | {"involvedObject": {"name": name}} for name in ("p-0", "r-0")]
-    assert unexplained_restarts(found, events) == ["restarted: PostgreSQL of q-0: 1, now 2"]
-    assert unexplained_restarts(found, []) == found
+    stopped = {"reason": "Killing", "message": "Stopping container database"}
+    events: list[Manifest] = [
+        killed | {"involvedObject": {"name": "p-0"}, "count": 2},
+        stopped | {"involvedObject": {"name": "q-0"}},
+    ]
+    assert probe_kills(events) == {"p-0": 2}
+    assert unexplained(found, probe_kills(events)) == ["restarted: PostgreSQL of q-0: 1, now 2"]
+    assert unexplained(found, {}) == found
