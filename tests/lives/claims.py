@@ -70,7 +70,7 @@ def changed(before: dict[str, Any], after: dict[str, Any], what: str) -> list[st
 
 
 def probe_kills(events: Iterable[Manifest]) -> dict[str, int]:
-    """Return how often failed liveness probes have killed containers of each pod: a machine that is too slow."""
+    """Return how often failed liveness probes have killed containers of each pod: the machine is too slow."""
     found: Counter[str] = Counter()
     for event in events:
         if event.get("reason") == "Killing" and "failed liveness probe" in event.get("message", ""):
