@@ -16,7 +16,6 @@ from tests.lives import claims, restores, steps, strangers, strikes
 from tests.lives.choose import Step, choose, targets
 from tests.lives.life import Broken, Life
 from tests.lives.model import Loss
-from tests.support.kubectl import KubectlError
 
 LENGTH = 14
 """Steps of one life."""
@@ -91,10 +90,10 @@ class Report:
 
 
 def play(report: Report, seed: int, seconds: float, lives: int = 0, length: int = LENGTH) -> None:
-    """Play so many lives (0: any number); no life and no step begins after the time."""
+    """Play so many lives (0: any number). After the time, no life begins, and no step but a first one."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and not (lives and report.lives >= lives):
-        emit(f"life {seed}: python -m tests.lives --seed {seed} --lives 1")
+        emit(f"life {seed}: {_command(seed, length)}")
         report.lives += 1
         _live(seed, length, deadline, report)
         seed += 1
@@ -107,13 +106,13 @@ def _live(seed: int, length: int, deadline: float, report: Report) -> None:
             life = Life.begin(here, seed)
             dice = Random(seed)
             for number in range(1, length + 1):
-                if time.monotonic() > deadline:
+                if number > 1 and time.monotonic() > deadline:
                     return
                 _step(life, seed, number, choose(STEPS, life, dice), report)
-        except (AssertionError, KubectlError, KeyError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other lives go on
             first = str(error).partition("\n\n")[0]
             report.failures.append(f"life {seed}: {first[:1500]}")
-            _explain(life, seed, error)
+            _explain(life, _command(seed, length), error)
         finally:
             if life is not None:
                 life.leave()
@@ -176,8 +175,12 @@ def _disturbed(life: Life, step: Step, dice: Random) -> Iterator[None]:
         thread.join()
 
 
-def _explain(life: Life | None, seed: int, error: Exception) -> None:
-    emit(f"\nlife {seed} failed: {type(error).__name__}: {error}")
+def _command(seed: int, length: int) -> str:
+    return f"python -m tests.lives --seed {seed} --lives 1 --steps {length}"
+
+
+def _explain(life: Life | None, command: str, error: Exception) -> None:
+    emit(f"\nfailed: {type(error).__name__}: {error}")
     if life is not None:
         emit("\n".join([*life.story, life.cluster.explain()]))
-    emit(f"repeat: python -m tests.lives --seed {seed} --lives 1\n")
+    emit(f"repeat: {command}\n")
