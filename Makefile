@@ -11,6 +11,7 @@ OPERATOR ?= ours
 PYTEST_ARGS ?=
 CHAOS_ARGS ?=
 BENCH_ARGS ?=
+SOAK_ARGS ?=
 
 CACHE := $(or $(PGOPERATOR_CACHE),$(HOME)/.cache/pgoperator)
 BIN := $(CACHE)/venv/bin
@@ -49,8 +50,8 @@ images: ## Build the images that are missing or out of date
 	@$(LOCAL) images
 
 
-.PHONY: test check test-unit test-api test-local test-e2e coverage bench chaos
-test: ## Run all tests, and install what they need (60 to 85 min on two cores)
+.PHONY: test check test-unit test-api test-local test-e2e coverage bench chaos soak
+test: ## Run all tests, and install what they need (65 to 90 min on two cores)
 	@$(MAKE) --keep-going check test-api test-local test-e2e
 
 check: venv ## Format, lint, types, layers, scripts, generated files, documentation, unit tests
@@ -123,6 +124,10 @@ bench: venv ## Measure speed, requests and memory (25 min; BENCH_ARGS)
 chaos: venv ## Break things under load and count lost rows (10 to 15 min; CHAOS_ARGS)
 	@unset KUBECONFIG; $(LOCAL) up --nodes 3
 	@$(ON_LOCAL_CLUSTER) $(BIN)/python -m tests.chaos $(CHAOS_ARGS)
+
+soak: venv ## Play random lives of clusters and compare them with a model (1 h; SOAK_ARGS)
+	@unset KUBECONFIG; $(LOCAL) up --nodes 3
+	@$(ON_LOCAL_CLUSTER) $(BIN)/python -m tests.lives $(SOAK_ARGS)
 
 
 .PHONY: generate docs lock format venv

@@ -75,6 +75,10 @@ class Appender:
         until(
             "the appender ends", lambda: "done" in self.client.run("ls", self.folder).split(), 60, self.said
         )
+        return self.logged()
+
+    def logged(self) -> list[Append]:
+        """Return all attempts so far."""
         return parse(self.client.run("cat", f"{self.folder}/log"))
 
     def said(self) -> str:

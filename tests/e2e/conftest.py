@@ -32,6 +32,7 @@ ALONE = {
     "test_faults",
     "test_faults_synchronous",
     "test_planned_ends",
+    "test_lives",
     "test_quiet",
     "test_rolling",
     "test_without_api_server",
