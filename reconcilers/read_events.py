@@ -21,15 +21,19 @@ async def with_cause(ctx: Context, namespace: str, status: JobStatus, subject: s
         return status
     if ctx.clock() - datetime.fromisoformat(status.created) < SOON:
         return status
+    cause = await newest_warning(ctx, namespace, subject)
+    return replace(status, cause=cause) if cause else status
+
+
+async def newest_warning(ctx: Context, namespace: str, subject: str) -> str:
+    """Reason and message of the newest warning about an object, by its UID; "" without one."""
     fields = f"type=Warning,involvedObject.uid={subject}"
     try:
         events, _ = await ctx.client.list(kinds.EVENT, namespace, fields=fields)
     except Forbidden:
-        return status  # the RBAC rules of an earlier version do not allow to list Events
+        return ""  # the RBAC rules of an earlier version do not allow to list Events
     newest = max(events, key=_last_seen, default=None)
-    if newest is None:
-        return status
-    return replace(status, cause=f"{newest.get('reason')}: {newest.get('message')}")
+    return f"{newest.get('reason')}: {newest.get('message')}" if newest is not None else ""
 
 
 def _last_seen(event: Manifest) -> str:

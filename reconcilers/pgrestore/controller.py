@@ -41,7 +41,7 @@ from reconcilers.pgrestore.decide_phase import (
     decide,
     overdue,
 )
-from reconcilers.pgrestore.observe import is_ours, observe_restore
+from reconcilers.pgrestore.observe import is_ours, observe_with_cause
 
 log = structlog.get_logger(__name__)
 
@@ -132,7 +132,7 @@ class _Step:
                 return Done()
             await self._finalizers([*self.restore.metadata.finalizers, labels.FINALIZER_RESTORE])
             return None
-        snapshot, observed = observe_restore(self.ctx, self.restore)
+        snapshot, observed = await observe_with_cause(self.ctx, self.restore)
         try:
             return await self._apply(decide(self.restore.status, snapshot), snapshot, observed)
         except InvalidCluster as error:

@@ -219,7 +219,7 @@ def _job_running(job: Job, status: PGRestoreStatus, seen: Snapshot) -> Decision:
     if left < timedelta():
         why = f"the Job's pod does not start: {job.message or 'no cause is reported'}"
         return Move(ABORTING, error=why, untouched=_is_untouched(job, seen))
-    return Pause(job.message or "waiting for the Job's pod to start", left.total_seconds() + 1)
+    return Pause(job.message or "waiting for the Job's pod to start", min(left.total_seconds() + 1, 10))
 
 
 def _is_untouched(job: Job | None, seen: Snapshot) -> bool:

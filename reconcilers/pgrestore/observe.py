@@ -1,6 +1,7 @@
 """The input of a restore's decision, read from the store."""
 
 import re
+from dataclasses import replace
 from typing import Literal
 
 from pgoperator import labels, naming
@@ -15,7 +16,7 @@ from pgoperator.kube.manifest import (
     owner_of,
     uid_of,
 )
-from reconcilers import jobs
+from reconcilers import jobs, read_events
 from reconcilers.pgcluster.lifecycle import read_other_owner
 from reconcilers.pgcluster.state.findings import NOT_READY
 from reconcilers.pgcluster.state.observe import observe
@@ -65,6 +66,16 @@ def observe_restore(ctx: Context, restore: PGRestore) -> tuple[Snapshot, Observe
         ),
         observed,
     )
+
+
+async def observe_with_cause(ctx: Context, restore: PGRestore) -> tuple[Snapshot, Observed]:
+    """The same, with the cause why the Job gets no pod, such as a quota: only an Event shows it."""
+    snapshot, observed = observe_restore(ctx, restore)
+    found = snapshot.job
+    if found is None or snapshot.pods or found.message or found.succeeded or found.failed:
+        return snapshot, observed
+    cause = await read_events.newest_warning(ctx, restore.namespace, found.uid)
+    return replace(snapshot, job=replace(found, message=cause[:MAX_MESSAGE])), observed
 
 
 def overwrites(restore: PGRestore, cluster: Manifest | None) -> bool:

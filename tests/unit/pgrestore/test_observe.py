@@ -9,8 +9,9 @@ import pytest
 from pgoperator import labels, naming
 from pgoperator.api.pgrestore import PGRestore
 from pgoperator.context import Context
+from pgoperator.kube import kinds
 from pgoperator.kube.manifest import Manifest
-from reconcilers.pgrestore.observe import job, observe_restore, overwrites
+from reconcilers.pgrestore.observe import job, observe_restore, observe_with_cause, overwrites
 from tests.support.views import NAMESPACE, NOW, cluster_manifest, filled_store
 
 POD = "cluster1-instance1-abcd-0"
@@ -109,3 +110,56 @@ def test_a_restore_is_over_the_former_data_if_asked_for_or_with_tablespaces(
         }
     )
     assert overwrites(restore, {"spec": {"instances": [{"tablespaceVolumes": tablespaces}]}}) is over
+
+
+@pytest.mark.parametrize(
+    ("pods", "conditions", "message"),
+    [
+        ([], [], "FailedCreate: exceeded quota: q"),
+        ([{"phase": "Pending"}], [], ""),
+        ([], [{"type": "Failed", "status": "True", "message": "gone"}], "gone"),
+    ],
+)
+async def test_why_the_job_gets_no_pod_is_read_from_its_events(
+    pods: list[Manifest], conditions: list[Manifest], message: str
+) -> None:
+    own = {labels.CLUSTER: "cluster1", labels.PGBACKREST_RESTORE: ""}
+    base = {"namespace": NAMESPACE, "labels": own, "creationTimestamp": NOW.isoformat()}
+    made: Manifest = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": base | {"name": naming.restore_job("cluster1"), "uid": "uid-job"},
+        "status": {"conditions": conditions},
+    }
+    owner = {"kind": "Job", "name": "j", "uid": "uid-job", "controller": True}
+    running = [
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": base | {"name": f"p{number}", "ownerReferences": [owner]},
+            "status": status,
+        }
+        for number, status in enumerate(pods)
+    ]
+
+    async def listed(kind: Any, _namespace: str, fields: str) -> tuple[list[Manifest], str]:
+        assert (kind, fields) == (kinds.EVENT, "type=Warning,involvedObject.uid=uid-job")
+        event = {"reason": "FailedCreate", "message": "exceeded quota: q", "lastTimestamp": "1"}
+        return [event], ""
+
+    ctx = SimpleNamespace(
+        store=filled_store([cluster_manifest(), made, *running]),
+        clock=lambda: NOW,
+        client=SimpleNamespace(list=listed),
+    )
+    restore = PGRestore.parse(
+        {
+            "apiVersion": "pgv2.percona.com/v2",
+            "kind": "PerconaPGRestore",
+            "metadata": {"name": "back", "namespace": NAMESPACE, "uid": "back"},
+            "spec": {"pgCluster": "cluster1", "repoName": "repo1"},
+        }
+    )
+    snapshot, _ = await observe_with_cause(cast("Context", ctx), restore)
+    assert snapshot.job is not None
+    assert snapshot.job.message == message
