@@ -153,7 +153,7 @@ def test_the_primary_of_another_cluster_is_left_alone(
 ) -> None:
     first = watch()
     standby(server)
-    stream("192.0.2.1")
+    stream("localhost")
     wait_for("it streams", (server.root / "tries").exists)
     time.sleep(2)
     assert Patroni.asked == []
