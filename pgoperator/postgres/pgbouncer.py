@@ -86,6 +86,7 @@ def ini(
     config_global: Mapping[str, str],
     databases: Mapping[str, str],
     users: Mapping[str, str],
+    sizes: Mapping[str, str],
     paused: bool = False,
 ) -> str:
     """Text of pgBouncer's main configuration file.
@@ -93,8 +94,9 @@ def ini(
     `host` and `port`: the primary's Service. `config_global`, `databases`, `users`: `config.*` of the custom
     resource. Global settings override the operator's, but lists (`_MERGED`) keep the operator's entries, and
     `conffile` stays this file. `databases` replaces the wildcard entry, but the database of lookups stays
-    reachable. `paused`: the first line makes the script in the pods pause pgBouncer. Raises InvalidSpec for
-    global settings that pgBouncer cannot read.
+    reachable. `sizes`: limits (`pgbouncer_sizes`), which the user's settings and file override. `paused`: the
+    first line makes the script in the pods pause pgBouncer. Raises InvalidSpec for global settings that
+    pgBouncer cannot read.
     """
     pgbouncer_options.check(config_global)
     settings = {**_BASE, **_RECOVERY, "listen_port": str(listen_port)}
@@ -112,10 +114,12 @@ def ini(
             **({"users": users} if users else {}),
         }
     )
-    # The user's file is included first, so that the settings below override it. As with Percona's operator,
-    # it must not end in another section. A second [pgbouncer] header would not help, because pgBouncer resets
-    # all keys to their defaults at the start of a section.
-    text = text.replace("[pgbouncer]\n", f"[pgbouncer]\n%include {USER_CONFIG}\n", 1)
+    # The user's file follows the sizes, which it overrides, and the settings below override it. As with
+    # Percona's operator, it must not end in another section. A second [pgbouncer] header would not help,
+    # because pgBouncer resets all keys to their defaults at the start of a section.
+    own = {name: value for name, value in sizes.items() if name not in config_global}
+    head = ini_file.render({"pgbouncer": own}).rstrip() if own else "[pgbouncer]"
+    text = text.replace("[pgbouncer]\n", f"{head}\n%include {USER_CONFIG}\n", 1)
     return f"{PAUSED}\n{text}" if paused else text
 
 
