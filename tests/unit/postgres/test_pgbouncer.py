@@ -21,6 +21,7 @@ from .conftest import Server, _drop_privileges
 
 SIZES = {"default_pool_size": "26", "max_db_connections": "27", "max_client_conn": "260"}
 GOLDEN = """\
+;; primary c-primary 5432
 [pgbouncer]
 default_pool_size = 26
 max_client_conn = 260
@@ -102,6 +103,28 @@ def test_an_entry_that_leads_to_the_database_of_lookups_stays_the_only_one(own: 
 def test_the_users_own_lookup_needs_no_entry_of_ours() -> None:
     text = ini(databases={"app": "host=other"}, config_global={"auth_dbname": "app"})
     assert text.endswith("[databases]\napp = host=other\n")
+
+
+@pytest.mark.parametrize(
+    ("databases", "bridged"),
+    [
+        ({}, True),
+        ({"app": "host=c-primary port=5432 pool_size=3"}, True),
+        ({"app": "pool_size=3 host='c-primary'"}, True),
+        ({"app": "host=other port=5432"}, False),
+        ({"app": "host=c-primary,other"}, False),
+        ({"app": "host=c-primary port=5433"}, False),
+        ({"app": "dbname=app"}, False),
+        ({"app": "host=c-primary", "old": "host=c-replicas"}, False),
+    ],
+)
+def test_an_outage_of_the_primary_is_bridged_where_all_databases_lead_to_it(
+    databases: dict[str, str], bridged: bool
+) -> None:
+    line = f"{pgbouncer.PRIMARY} c-primary 5432\n"
+    assert ini(databases=databases).startswith(line) == bridged
+    assert (line in ini(databases=databases, paused=True)) == bridged
+    assert f"'{pgbouncer.PRIMARY} '" in files.read("pgbouncer-outage.sh")
 
 
 def test_lists_of_startup_parameters_are_merged() -> None:
