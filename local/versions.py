@@ -70,4 +70,4 @@ CLUSTER = (*CONTROL_PLANE, "coredns", "local-path-provisioner")
 
 DEBIAN_SUITE = "trixie"
 POSTGRES_MAJOR = 17
-PGBOUNCER = "1.24"
+PGBOUNCER = "1.26"

@@ -11,18 +11,16 @@ HEALTH_PORT = 8081
 USER = 65532
 
 RELATED_IMAGES = {
-    "RELATED_IMAGE_PGBACKREST": "docker.io/percona/percona-pgbackrest:2.58.0-2",
-    "RELATED_IMAGE_PGBOUNCER": "docker.io/percona/percona-pgbouncer:1.25.2-1",
-    "RELATED_IMAGE_POSTGRES_13": "docker.io/percona/percona-postgresql-operator:2.7.0-ppg13.21-postgres",
-    "RELATED_IMAGE_POSTGRES_14": "docker.io/percona/percona-postgresql-operator:2.7.0-ppg14.18-postgres",
-    "RELATED_IMAGE_POSTGRES_15": "docker.io/percona/percona-postgresql-operator:2.7.0-ppg15.13-postgres",
-    "RELATED_IMAGE_POSTGRES_16": "docker.io/percona/percona-postgresql-operator:2.7.0-ppg16.9-postgres",
-    "RELATED_IMAGE_POSTGRES_17": "docker.io/percona/percona-postgresql-operator:2.7.0-ppg17.5.2-postgres",
-    "RELATED_IMAGE_POSTGRES_18": "docker.io/percona/percona-distribution-postgresql:18.4-1",
+    "RELATED_IMAGE_PGBACKREST": "docker.io/percona/percona-pgbackrest:2.59.0-1",
+    "RELATED_IMAGE_PGBOUNCER": "docker.io/percona/percona-pgbouncer:1.25.2-6",
+    "RELATED_IMAGE_POSTGRES_14": "docker.io/percona/percona-distribution-postgresql:14.24-1",
+    "RELATED_IMAGE_POSTGRES_15": "docker.io/percona/percona-distribution-postgresql:15.19-1",
+    "RELATED_IMAGE_POSTGRES_16": "docker.io/percona/percona-distribution-postgresql:16.15-1",
+    "RELATED_IMAGE_POSTGRES_17": "docker.io/percona/percona-distribution-postgresql:17.11.1-1",
+    "RELATED_IMAGE_POSTGRES_18": "docker.io/percona/percona-distribution-postgresql:18.6.1-1",
 }
-"""Images for clusters that name none, all published by Percona: 13 to 17 are those of its operator 2.7.0
-(https://docs.percona.com/percona-operator-for-postgresql/images.html). A cluster of another major version
-must name an image."""
+"""Images for clusters that name none: those in the release notes of Percona's operator 3.1.0. A cluster of
+another major version, such as 13 after its end of life, must name an image."""
 
 SETTINGS = {
     "LOG_LEVEL": "INFO",

@@ -21,6 +21,9 @@ FRONTEND_CA = f"{OWN_DIRECTORY}/frontend-ca.crt"
 FRONTEND_CERT = f"{OWN_DIRECTORY}/frontend-tls.crt"
 FRONTEND_KEY = f"{OWN_DIRECTORY}/frontend-tls.key"
 
+PRIMARY = ";; primary"
+"""A comment for pgBouncer; for `pgbouncer-outage.sh`, where the server is whose outage it bridges."""
+
 PAUSED = ";; paused"
 """A comment for pgBouncer, but a signal for `pgbouncer-pause.sh`."""
 
@@ -86,6 +89,7 @@ def ini(
     config_global: Mapping[str, str],
     databases: Mapping[str, str],
     users: Mapping[str, str],
+    sizes: Mapping[str, str],
     paused: bool = False,
 ) -> str:
     """Text of pgBouncer's main configuration file.
@@ -93,8 +97,9 @@ def ini(
     `host` and `port`: the primary's Service. `config_global`, `databases`, `users`: `config.*` of the custom
     resource. Global settings override the operator's, but lists (`_MERGED`) keep the operator's entries, and
     `conffile` stays this file. `databases` replaces the wildcard entry, but the database of lookups stays
-    reachable. `paused`: the first line makes the script in the pods pause pgBouncer. Raises InvalidSpec for
-    global settings that pgBouncer cannot read.
+    reachable. `sizes`: limits (`pgbouncer_sizes`), which the user's settings and file override. `paused`: the
+    first line makes the script in the pods pause pgBouncer. Raises InvalidSpec for global settings that
+    pgBouncer cannot read.
     """
     pgbouncer_options.check(config_global)
     settings = {**_BASE, **_RECOVERY, "listen_port": str(listen_port)}
@@ -112,11 +117,24 @@ def ini(
             **({"users": users} if users else {}),
         }
     )
-    # The user's file is included first, so that the settings below override it. As with Percona's operator,
-    # it must not end in another section. A second [pgbouncer] header would not help, because pgBouncer resets
-    # all keys to their defaults at the start of a section.
-    text = text.replace("[pgbouncer]\n", f"[pgbouncer]\n%include {USER_CONFIG}\n", 1)
+    # The user's file follows the sizes, which it overrides, and the settings below override it. As with
+    # Percona's operator, it must not end in another section. A second [pgbouncer] header would not help,
+    # because pgBouncer resets all keys to their defaults at the start of a section.
+    own = {name: value for name, value in sizes.items() if name not in config_global}
+    head = ini_file.render({"pgbouncer": own}).rstrip() if own else "[pgbouncer]"
+    text = text.replace("[pgbouncer]\n", f"{head}\n%include {USER_CONFIG}\n", 1)
+    if _lead_to(host, port, databases):
+        text = f"{PRIMARY} {host} {port}\n{text}"
     return f"{PAUSED}\n{text}" if paused else text
+
+
+def _lead_to(host: str, port: int, databases: Mapping[str, str]) -> bool:
+    """Whether all of the user's entries lead to the primary, so that its outage concerns all clients."""
+    wanted = {"host": host, "port": str(port)}
+    return all(
+        {name: _value(entry, name) or {"port": "5432"}.get(name) for name in wanted} == wanted
+        for entry in databases.values()
+    )
 
 
 def users_txt(entries: Mapping[str, str], extra: Mapping[str, str] | None = None) -> str:
@@ -144,9 +162,13 @@ def _joined(ours: str, wanted: str) -> str:
 def lookup_database(config_global: Mapping[str, str], databases: Mapping[str, str]) -> str:
     """Database of the server in which pgBouncer looks passwords up; the user may choose another."""
     name = config_global.get("auth_dbname") or LOOKUP_DATABASE
-    entry = databases.get(name, databases.get("*", ""))
-    named = re.search(r"(?:^|\s)dbname\s*=\s*('(?:[^']|'')*'|\S+)", entry)
-    return named[1].strip("'").replace("''", "'") if named else name
+    return _value(databases.get(name, databases.get("*", "")), "dbname") or name
+
+
+def _value(entry: str, name: str) -> str:
+    """A value of an entry in the section `[databases]`, "" without one."""
+    found = re.search(rf"(?:^|\s){name}\s*=\s*('(?:[^']|'')*'|\S+)", entry)
+    return found[1].strip("'").replace("''", "'") if found else ""
 
 
 def _with_lookup(databases: Mapping[str, str], lookup: str | None, primary: str) -> dict[str, str]:

@@ -1,6 +1,10 @@
 """The requests of `restore_command` to the archive, run with a stand-in for pgBackRest."""
 
+import socket
 import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -90,3 +94,38 @@ def test_an_archive_that_fails_is_left_alone_for_a_while(data: Path, status: int
     assert get(data, SEGMENT) == 1
     assert get(data, SEGMENT) == 1
     assert asked(data) == [SEGMENT] * (2 if again else 1)
+
+
+@contextmanager
+def repository(state: str) -> Iterator[int]:
+    """A port that answers, is silent, as on a node that is gone, or refuses."""
+    with socket.socket() as server, socket.socket() as first, socket.socket() as second:
+        server.bind(("127.0.0.1", 0))
+        port = int(server.getsockname()[1])
+        if state != "refuses":
+            server.listen(0 if state == "silent" else 5)
+        if state == "silent":
+            # The queue is full, so the kernel drops what comes next.
+            for client in (first, second):
+                client.setblocking(False)
+                client.connect_ex(("127.0.0.1", port))
+        yield port
+
+
+@pytest.mark.parametrize(("state", "times"), [("answers", 2), ("silent", 0), ("refuses", 0)])
+def test_a_repository_host_on_a_dead_node_delays_nothing(data: Path, state: str, times: int) -> None:
+    with repository(state) as port:
+        text = f"[global]\nrepo1-host=127.0.0.1\nrepo1-host-port={port}\nrepo1-path=/r\n"
+        (data.parent / "pgbackrest.conf").write_text(text)
+        began = time.monotonic()
+        assert get(data, SEGMENT) == get(data, HISTORY) == (0 if times else 1)
+        assert asked(data) == [SEGMENT, HISTORY][:times]
+    assert time.monotonic() - began < 2.5, "less than pgBackRest's limit, and once only"
+
+
+def test_another_repository_is_asked_instead(data: Path) -> None:
+    with repository("silent") as port:
+        text = f"repo1-host = 127.0.0.1\nrepo1-host-port = {port}\nrepo1-path = /r\nrepo2-path = /s\n"
+        (data.parent / "pgbackrest.conf").write_text(text)
+        assert get(data, SEGMENT) == 0
+        assert asked(data) == [SEGMENT]

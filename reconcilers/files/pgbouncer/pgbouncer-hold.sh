@@ -7,20 +7,10 @@
 # no connection to PORT of a server is left, or "busy" after DRAIN seconds. A background process releases the clients
 # after LIMIT seconds, even if the caller has died. `release` releases them at once.
 #
-# It uses signals, which need neither psql nor a password (https://www.pgbouncer.org/usage.html#signals).
-set -u
 # If pgBouncer is paused by spec.proxy.pgBouncer.paused, it stays paused.
-mark=${HOLD_MARK:-/tmp/pgbouncer-hold} paused=${HOLD_PAUSED:-/tmp/pgbouncer-paused}
-
-# signal NAME: send the signal to pgBouncer, found by its name among all processes of the pod.
-signal() {
-    local directory name
-    for directory in /proc/[0-9]*; do
-        read -r name 2>/dev/null <"$directory/comm" || continue
-        if [ "$name" = "${HOLD_PROCESS:-pgbouncer}" ]; then kill -s "$1" "${directory##*/}" && found=1; fi
-    done
-    [ -n "${found-}" ] || { echo "could not signal pgBouncer: no process pgbouncer exists" >&2; return 1; }
-}
+set -u
+# shellcheck source=reconcilers/files/pgbouncer/pgbouncer-signal.sh
+. "${0%/*}/pgbouncer-signal.sh"
 
 resume() { [ -e "$paused" ] || signal USR2; }
 

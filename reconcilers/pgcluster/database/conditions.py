@@ -1,6 +1,7 @@
-"""The problems that the last run of the SQL reported, and the conditions of extensions and slots. Pure."""
+"""The problems that the last run of the SQL reported, and the conditions of the server. Pure."""
 
 from pgoperator.errors import InvalidSpec
+from pgoperator.postgres import minor_versions
 from pgoperator.postgres.sql_report import ServerReport, Slot
 from reconcilers.pgcluster.database import build_sql
 from reconcilers.pgcluster.patroni import build_dynamic_config
@@ -87,6 +88,12 @@ def slots(report: ServerReport | None) -> list[Finding]:
     texts = [_lost(slot) if slot.lost else _held(slot) for slot in reported]
     reason = "WALRemoved" if any(slot.lost for slot in reported) else "WALHeldBack"
     return [Finding("ReplicationSlotsFailing", True, reason, "; ".join(texts))]
+
+
+def version(report: ServerReport | None) -> list[Finding]:
+    """The condition `PostgreSQLOutdated`; empty while no security hole of the server is known."""
+    found = minor_versions.holes(report.server_version_num) if report is not None else None
+    return [Finding("PostgreSQLOutdated", True, *found)] if found else []
 
 
 def _lost(slot: Slot) -> str:

@@ -20,6 +20,9 @@ from reconcilers.pgcluster.state.view import View
 # pgBackRest's archive-get with a timeout: a lost repository must not block replicas or a promotion.
 RESTORE_COMMAND = f'bash {naming.SCRIPTS_PATH}/archive-get.sh %f "%p"'
 
+DEFAULT_MAX_CONNECTIONS = 100
+"""Patroni's default of `max_connections`."""
+
 # When PostgreSQL has restarted, Patroni drops each slot that it did not create, and a consumer then misses
 # changes. Physical slots stay Patroni's: a slot of a member that is gone would hold WAL forever.
 _LOGICAL_SLOTS = {"type": "logical"}
@@ -125,6 +128,21 @@ def wrong_type(path: str, expected: str) -> InvalidSpec:
     return InvalidSpec(
         f"spec.patroni.dynamicConfiguration.{path}: must be {expected}", reason="InvalidDynamicConfiguration"
     )
+
+
+def max_connections(view: View) -> int:
+    """PostgreSQL's `max_connections`, as Patroni has it, or as a new cluster will."""
+    configuration = view.observed.dynamic_configuration
+    if configuration is None:
+        try:
+            configuration = dynamic_configuration(view)
+        except InvalidSpec:
+            # `act_dynamic_config` reports it as a problem.
+            configuration = {}
+    postgresql = configuration.get("postgresql")
+    values = postgresql.get("parameters") if isinstance(postgresql, dict) else None
+    value = str(values.get("max_connections", "")) if isinstance(values, dict) else ""
+    return int(value) if value.isdecimal() and value.isascii() else DEFAULT_MAX_CONNECTIONS
 
 
 def requested(view: View) -> frozenset[str]:

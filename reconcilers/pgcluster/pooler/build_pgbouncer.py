@@ -4,10 +4,11 @@ from pgoperator import labels, naming
 from pgoperator.api.pooling import PgBouncer
 from pgoperator.errors import InvalidSpec
 from pgoperator.kube.manifest import Manifest
-from pgoperator.postgres import pgbouncer
+from pgoperator.postgres import pgbouncer, pgbouncer_sizes
 from pgoperator.runtime.result import Wait
 from reconcilers.pgcluster.instances import build_services
 from reconcilers.pgcluster.lifecycle import decide_pause
+from reconcilers.pgcluster.patroni import build_dynamic_config
 from reconcilers.pgcluster.pods import build_customization, build_pod
 from reconcilers.pgcluster.pods.build_customization import Part
 from reconcilers.pgcluster.state.view import View
@@ -40,6 +41,7 @@ def _config_map(view: View, pooler: PgBouncer) -> Manifest:
         config_global=pooler.config.global_options,
         databases=pooler.config.databases,
         users=pooler.config.users,
+        sizes=_sizes(view, pooler),
         paused=pooler.paused,
     )
     metadata = view.metadata(
@@ -51,6 +53,17 @@ def _config_map(view: View, pooler: PgBouncer) -> Manifest:
     )
     data = {"pgbouncer.ini": ini, "pgbouncer-empty": ""}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+
+
+def _sizes(view: View, pooler: PgBouncer) -> dict[str, str]:
+    """Limits that fit PostgreSQL's `max_connections` and leave the user's settings their effect."""
+    config = pooler.config
+    databases = {name for user in view.cluster.spec.users or () for name in user.databases}
+    fitting = pgbouncer_sizes.sizes(
+        build_dynamic_config.max_connections(view), pooler.replicas, len(databases)
+    )
+    entries = bool(config.databases or config.users or config.files)
+    return pgbouncer_sizes.beside(fitting, config.global_options, entries=entries)
 
 
 def _service(view: View, pooler: PgBouncer) -> Manifest:

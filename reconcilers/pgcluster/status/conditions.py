@@ -97,6 +97,7 @@ def findings(
         conditions.append(database_conditions.extensions(result.extensions))
     conditions += database_conditions.slots(result.report)
     conditions += database_conditions.parameters(view, result.report)
+    conditions += database_conditions.version(result.report)
     conditions += patroni_conditions.paused(view)
     conditions += rollout_conditions.conditions(view, result.change)
     conditions += instance_conditions.volumes(volumes)

@@ -154,7 +154,7 @@ def test_bundle_gets_the_local_images() -> None:
     assert values == {
         "WATCH_NAMESPACE": "",
         "RELATED_IMAGE_POSTGRES_17": "localhost/pgoperator/postgres:17",
-        "RELATED_IMAGE_PGBOUNCER": "localhost/pgoperator/pgbouncer:1.24",
+        "RELATED_IMAGE_PGBOUNCER": "localhost/pgoperator/pgbouncer:1.26",
         "RELATED_IMAGE_PGBACKREST": "localhost/pgoperator/postgres:17",
     }
     assert len(container["env"]) == len(values)

@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from subprocess import PIPE
 from typing import Any
 
 import pytest
@@ -18,8 +19,13 @@ from reconcilers import files
 
 from .conftest import Server, _drop_privileges
 
+SIZES = {"default_pool_size": "26", "max_db_connections": "27", "max_client_conn": "260"}
 GOLDEN = """\
+;; primary c-primary 5432
 [pgbouncer]
+default_pool_size = 26
+max_client_conn = 260
+max_db_connections = 27
 %include /etc/pgbouncer/pgbouncer.ini
 admin_users = _crunchypgbounceradmin
 auth_dbname = postgres
@@ -62,6 +68,7 @@ def ini(**changes: Any) -> str:
         "config_global": {},
         "databases": {},
         "users": {},
+        "sizes": SIZES,
     }
     return pgbouncer.ini(**arguments | changes)
 
@@ -96,6 +103,28 @@ def test_an_entry_that_leads_to_the_database_of_lookups_stays_the_only_one(own: 
 def test_the_users_own_lookup_needs_no_entry_of_ours() -> None:
     text = ini(databases={"app": "host=other"}, config_global={"auth_dbname": "app"})
     assert text.endswith("[databases]\napp = host=other\n")
+
+
+@pytest.mark.parametrize(
+    ("databases", "bridged"),
+    [
+        ({}, True),
+        ({"app": "host=c-primary port=5432 pool_size=3"}, True),
+        ({"app": "pool_size=3 host='c-primary'"}, True),
+        ({"app": "host=other port=5432"}, False),
+        ({"app": "host=c-primary,other"}, False),
+        ({"app": "host=c-primary port=5433"}, False),
+        ({"app": "dbname=app"}, False),
+        ({"app": "host=c-primary", "old": "host=c-replicas"}, False),
+    ],
+)
+def test_an_outage_of_the_primary_is_bridged_where_all_databases_lead_to_it(
+    databases: dict[str, str], bridged: bool
+) -> None:
+    line = f"{pgbouncer.PRIMARY} c-primary 5432\n"
+    assert ini(databases=databases).startswith(line) == bridged
+    assert (line in ini(databases=databases, paused=True)) == bridged
+    assert f"'{pgbouncer.PRIMARY} '" in files.read("pgbouncer-outage.sh")
 
 
 def test_lists_of_startup_parameters_are_merged() -> None:
@@ -214,15 +243,29 @@ def test_the_program_takes_the_file_and_lets_users_in(server: Server, pooler: in
     assert settings["auth_type"] == "scram-sha-256"
     assert settings["default_pool_size"] == "7"
     assert settings["max_client_conn"] == "50"
+    assert settings["max_db_connections"] == "27"
+
+    # Other limits are loaded while a client is connected, and its session goes on.
+    url = f"host=localhost port={pooler} user=app dbname=postgres sslmode=require"
+    file = server.folder / "pooler" / "~postgres-operator.ini"
+    with subprocess.Popen(
+        ["psql", "-XAt", url], env=os.environ | {"PGPASSWORD": "secret"}, text=True, stdin=PIPE, stdout=PIPE
+    ) as client:
+        assert client.stdin is not None
+        assert client.stdout is not None
+        client.stdin.write("SELECT 'before';\n")
+        client.stdin.flush()
+        assert client.stdout.readline() == "before\n"
+        file.write_text(file.read_text().replace("max_db_connections = 27", "max_db_connections = 5"))
+        query(pooler, (pgbouncer.ADMIN_USER, 'ad"min'), "pgbouncer", "RELOAD")
+        assert "max_db_connections|5|" in query(
+            pooler, (pgbouncer.ADMIN_USER, 'ad"min'), "pgbouncer", "SHOW CONFIG"
+        )
+        assert client.communicate("SELECT 'after';\n", timeout=20)[0] == "after\n"
 
 
 def test_a_paused_pooler_s_file_begins_with_what_the_pods_script_looks_for() -> None:
-    free, held = (
-        pgbouncer.ini(
-            host="h", port=1, listen_port=2, config_global={}, databases={}, users={}, paused=paused
-        )
-        for paused in (False, True)
-    )
+    free, held = (ini(paused=paused) for paused in (False, True))
     assert held == f"{pgbouncer.PAUSED}\n{free}"
     for script in ("pgbouncer-pause.sh", "pgbouncer-check.sh"):
         assert f'"{pgbouncer.PAUSED}"' in files.read(script)
