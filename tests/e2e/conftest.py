@@ -26,9 +26,17 @@ _HERE = Path(__file__).parent
 _numbers = count(1)
 
 
-# These modules break nodes or the API server, or measure an idle cluster: they run alone. So does
-# test_rolling: clients wait for ten seconds, in which a switchover beside other tests may not end.
-ALONE = {"test_faults", "test_faults_synchronous", "test_quiet", "test_rolling", "test_without_api_server"}
+# These modules break nodes or the API server, or measure an idle cluster: they run alone. So do
+# test_rolling and test_driver_load: clients wait for ten seconds, in which a switchover beside other tests
+# may not end.
+ALONE = {
+    "test_driver_load",
+    "test_faults",
+    "test_faults_synchronous",
+    "test_quiet",
+    "test_rolling",
+    "test_without_api_server",
+}
 # Three modules run at a time. The longest modules start first, so that all lanes end together.
 # Each run ends with the duration of each module.
 LONG = (
@@ -47,6 +55,7 @@ LONG = (
     "test_backup_schedule",
     "test_proxy_tls",
     "test_change",
+    "test_drivers",
 )
 
 

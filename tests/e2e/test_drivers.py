@@ -198,7 +198,7 @@ def test_a_connection_over_a_switchover(mode: str, cluster: Cluster, programs: P
     ask(cluster, mode)
     until("the primary has changed", lambda: answered(cluster) == mode, 120, cluster.explain)
     cluster.wait_ready(120)
-    answers = {case: program.ask("use", ".".join(case)) for case, program in opened.items()}
+    answers = {case: program.ask("close", ".".join(case)) for case, program in opened.items()}
     for (driver, key), answer in sorted(answers.items()):
         emit(f"{mode}, {driver}, {key}: {answer}")
     kept = {case for case, answer in answers.items() if answer == "same connection"}

@@ -191,8 +191,11 @@ func answer(ctx context.Context, verb string, words []string) (string, error) {
 		}
 		openings[words[0]] = &opened{words[2], connection}
 		return "opened", add(ctx, connection, 1)
-	case "use":
-		return openings[words[0]].use(ctx)
+	case "close":
+		kept := openings[words[0]]
+		text, err := kept.use(ctx)
+		kept.connection.Close(ctx)
+		return text, err
 	case "load":
 		workers, err := strconv.Atoi(words[4])
 		if err != nil {

@@ -201,8 +201,13 @@ public final class Driver {
             case "open":
                 OPENED.put(words[1], new Opened(words[3]));
                 return "opened";
-            case "use":
-                return OPENED.get(words[1]).use();
+            case "close":
+                Opened kept = OPENED.remove(words[1]);
+                try {
+                    return kept.use();
+                } finally {
+                    kept.connection.close();
+                }
             case "load":
                 LOADS.put(words[1], new Load(words[3], words[4], Integer.parseInt(words[5])));
                 return "started";

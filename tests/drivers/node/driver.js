@@ -54,7 +54,13 @@ async function answer(verb, words) {
     await add(opened[name].client, 1);
     return "opened";
   }
-  if (verb === "use") return use(opened[words[0]]);
+  if (verb === "close") {
+    try {
+      return await use(opened[words[0]]);
+    } finally {
+      await opened[words[0]].client.end();
+    }
+  }
   throw new Error(verb);
 }
 

@@ -2,6 +2,12 @@
 
 Requests come on standard input, one in a line, with tabs between verb and arguments; each gets one line as
 its answer: `ok` or `error`, a tab, and the answer or the message.
+
+    check DRIVER ADDRESS              run statements; the user, and whether the server recovers
+    open NAME DRIVER ADDRESS          open a connection and use it
+    close NAME                        use it for the last time; whether it was the same connection
+    load NAME DRIVER ADDRESS TABLE N  begin to insert rows with N workers
+    stop NAME                         rows, transactions run again, failed ones, longest stall, last error
 """
 
 import asyncio
@@ -118,7 +124,7 @@ class Django:
             django.conf.settings.configure(DATABASES={"default": {}}, USE_TZ=True)
         found = urlsplit(address)
         secret = {
-            "dbname": found.path[1:],
+            "dbname": unquote(found.path[1:]),
             "user": unquote(found.username or ""),
             "password": unquote(found.password or ""),
         }
@@ -142,7 +148,6 @@ class Django:
         self.connection.ensure_connection()
 
     def one(self, query: str, *values: Any) -> Any:
-        self.connection.close_if_unusable_or_obsolete()
         with self.connection.cursor() as cursor:
             cursor.execute(query.replace("?", "%s"), values)
             return cursor.fetchone()[0]
@@ -192,6 +197,12 @@ class Opened:
             self.connection.one("SELECT CAST(? AS int) + 1", 1)
             return f"opened again after: {' '.join(str(error).split())}"
         return "same connection"
+
+    def close(self) -> str:
+        """Use it for the last time."""
+        answer = self.use()
+        self.connection.close()
+        return answer
 
 
 class Load:
@@ -261,8 +272,8 @@ def _answer(kept: dict[str, Any], verb: str, arguments: list[str]) -> str:
         case "open":
             kept[arguments[0]] = Opened(*arguments[1:])
             return "opened"
-        case "use":
-            return str(kept[arguments[0]].use())
+        case "close":
+            return str(kept.pop(arguments[0]).close())
         case "load":
             kept[arguments[0]] = Load(*arguments[1:])
             return "started"

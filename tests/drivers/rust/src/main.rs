@@ -45,14 +45,15 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let answer: Result<String, Box<dyn Error>> = match words[0] {
             "check" => check(words[2]).await,
             "open" => match PgConnection::connect(words[3]).await {
-                Ok(connection) => {
+                Ok(mut connection) => {
+                    add(&mut connection, 1).await?;
                     opened.insert(words[1].into(), (words[3].into(), connection));
                     Ok("opened".into())
                 }
                 Err(error) => Err(error.into()),
             },
-            "use" => match opened.get_mut(words[1]) {
-                Some(kept) => used(kept).await,
+            "close" => match opened.remove(words[1]) {
+                Some(mut kept) => used(&mut kept).await,
                 None => Err("not opened".into()),
             },
             verb => Err(verb.into()),
