@@ -86,6 +86,7 @@ OR_NOTHING = $(if $(strip $(PYTEST_ARGS)),|| [ $$? = 5 ])
 test-e2e: venv ## Tests on the local Kubernetes of three nodes: clusters, backups, faults
 	@$(LOCAL) test-tools
 	@unset KUBECONFIG; $(LOCAL) bins versitygw helm
+	@$(LOCAL) drivers
 	@unset KUBECONFIG; $(LOCAL) up --nodes 3
 	@$(MAKE) --keep-going e2e-together e2e-alone
 
@@ -98,6 +99,7 @@ e2e-together: ## The part of test-e2e that runs three modules at a time, on the 
 test-long: venv ## Variants that test-e2e leaves out, on the local Kubernetes (30 min)
 	@$(LOCAL) test-tools
 	@unset KUBECONFIG; $(LOCAL) bins versitygw helm
+	@$(LOCAL) drivers
 	@unset KUBECONFIG; $(LOCAL) up --nodes 3
 	@$(ON_LOCAL_CLUSTER) $(BIN)/pytest tests/e2e tests/files/test_restore.py -m "long and not alone" \
 		-n 3 --dist=loadfile --no-loadscope-reorder -v -rfEP $(PYTEST_ARGS)

@@ -5,7 +5,19 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from local import bins, cluster, control_plane, demo, host, images, install, kubeconfig, network, venv
+from local import (
+    bins,
+    cluster,
+    control_plane,
+    demo,
+    drivers,
+    host,
+    images,
+    install,
+    kubeconfig,
+    network,
+    venv,
+)
 from local.console import LocalError, info
 from local.paths import ours
 from local.versions import CLUSTER, MODULES
@@ -13,6 +25,14 @@ from local.versions import CLUSTER, MODULES
 
 def _bins(arguments: argparse.Namespace) -> None:
     bins.build(arguments.names or CLUSTER)
+
+
+def _drivers(_: argparse.Namespace) -> None:
+    for name in drivers.LANGUAGES:
+        try:
+            drivers.ensure(name)
+        except LocalError as error:  # its tests are skipped
+            info(str(error))
 
 
 def _images(arguments: argparse.Namespace) -> None:
@@ -92,6 +112,10 @@ def parser() -> argparse.ArgumentParser:
 
     added = command("images", _images, "build the images that are missing or out of date")
     added.add_argument("names", nargs="*", choices=[*images.ALL, []], metavar="IMAGE", help="default: all")
+
+    command(
+        "drivers", _drivers, "install the PostgreSQL drivers that the tests use, and build their programs"
+    )
 
     for name, action, text in (
         ("up", _up, "start the local Kubernetes with the operator, or update the running one"),

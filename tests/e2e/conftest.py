@@ -26,13 +26,15 @@ _HERE = Path(__file__).parent
 _numbers = count(1)
 
 
-# These modules break nodes or the API server, or measure an idle cluster: they run alone. So does
-# test_rolling: clients wait for ten seconds, in which a switchover beside other tests may not end.
+# These modules break nodes or the API server, or measure an idle cluster: they run alone. So do
+# test_rolling and test_driver_load: clients wait for ten seconds, in which a switchover beside other tests
+# may not end.
 ALONE = {
+    "test_driver_load",
     "test_faults",
     "test_faults_synchronous",
-    "test_planned_ends",
     "test_lives",
+    "test_planned_ends",
     "test_quiet",
     "test_rolling",
     "test_without_api_server",
@@ -55,6 +57,7 @@ LONG = (
     "test_backup_schedule",
     "test_proxy_tls",
     "test_change",
+    "test_drivers",
 )
 
 

@@ -23,7 +23,6 @@ HOW_TOS = (
     "docs/howto/certificates.md",
     "docs/howto/extensions.md",
     "docs/howto/logical-replication.md",
-    "docs/howto/move-a-database.md",
     "docs/howto/upgrade.md",
     "docs/howto/pods-and-volumes.md",
     "docs/howto/local-kubernetes.md",
@@ -37,7 +36,7 @@ HOW_TOS = (
     "docs/howto/back-up-and-restore.md",
     "docs/howto/delete-and-keep-data.md",
 )
-ELSEWHERE = {"docs/howto/helm.md"}
+ELSEWHERE = {"docs/howto/helm.md", "docs/howto/move-a-database.md"}
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ import ast
 import re
 import shutil
 import subprocess
+import textwrap
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -221,3 +222,24 @@ def test_markers_name_each_block_once() -> None:
         != sum(bool(b.name or b.reason) for b in documents.blocks(p))
     ]
     assert stray == [], "a marker stands on the line before its block"
+
+
+def test_code_for_drivers_is_what_the_tests_run() -> None:
+    """Each block of code in connect.md is a region of a program in tests/drivers, without its counters."""
+    region = re.compile(
+        r"^[ \t]*(?://|#) docs: (?!end)[\w -]+\n(.*?)^[ \t]*(?://|#) docs: end$", re.MULTILINE | re.DOTALL
+    )
+    shown = [
+        block.text
+        for block in documents.blocks("docs/howto/connect.md")
+        if block.language in {"go", "java", "js", "python"}
+    ]
+    run = [
+        textwrap.dedent("".join(line for line in text.splitlines(True) if "(test)" not in line)).strip()
+        + "\n"
+        for file in sorted((ROOT / "tests" / "drivers").rglob("*.*"))
+        if file.suffix in {".go", ".java", ".js", ".py"}
+        for text in region.findall(file.read_text(encoding="utf-8"))
+    ]
+    assert len(run) > 5
+    assert sorted(shown) == sorted(run)
