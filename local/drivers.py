@@ -57,8 +57,10 @@ def _node(source: Path, folder: Path) -> None:
 
 
 def _rust(source: Path, folder: Path) -> None:
-    manifest = f"--manifest-path={source / 'Cargo.toml'}"
-    _log(["cargo", "build", "--locked", manifest, f"--target-dir={folder / 'target'}"])
+    # A copy, because cargo writes the versions that it has chosen beside the sources.
+    shutil.copytree(source, folder / "source")
+    manifest = f"--manifest-path={folder / 'source' / 'Cargo.toml'}"
+    _log(["cargo", "build", manifest, f"--target-dir={folder / 'target'}"])
     (folder / "target" / "debug" / "drivers").rename(folder / "driver")
     shutil.rmtree(folder / "target")
 
