@@ -131,10 +131,13 @@ def test_a_new_password(cluster: Cluster, clients: Clients) -> None:
     with clients.during("a new password"):
         data = {"password": base64.b64encode(b"another-password").decode()}
         cluster.kubectl.patch("secret", secret, {"data": data})
-        new = cluster.credentials()["pgbouncer-uri"].replace(
-            cluster.credentials()["password"], "another-password"
+        until(
+            "the address has it",
+            lambda: "another-password" in cluster.credentials()["pgbouncer-uri"],
+            60,
+            cluster.explain,
         )
-        clients.client.first_login(new, 60)
+        clients.client.first_login(cluster.credentials()["pgbouncer-uri"], 60)
 
 
 def test_certificates(cluster: Cluster, clients: Clients) -> None:

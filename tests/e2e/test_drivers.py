@@ -169,7 +169,7 @@ def test_a_server_with_another_authority_is_refused(
         programs.client.run("mkdir", "-p", str(tmp_path))
         programs.client.write(str(file), file.read_text())
     for address in addresses(driver, cluster.credentials()).values():
-        with pytest.raises(DriverError, match=r"(?i)certificate|SSL|tls"):
+        with pytest.raises(DriverError, match=r"(?i)certif"):
             programs.check(driver, address + ROWS[driver].verify.replace(CA_IN_DOCS, str(file)))
 
 
