@@ -218,7 +218,8 @@ def noted(place: Place) -> Place:
 def sql(place: Place, **files: str) -> int:
     """A drill with SQL for these databases."""
     folder = place.root / "sql"
-    place.run("mkdir", "-p", str(folder))
+    shutil.rmtree(folder, ignore_errors=True)
+    place.run("mkdir", str(folder))
     for name, text in files.items():
         (folder / name).write_text(text)
         (folder / name).chmod(0o644)

@@ -161,6 +161,7 @@ OUR_OWN |= {
     )
 }
 OUR_OWN |= {"PerconaPGBackup.status.earliestRestorableTime"}
+OUR_OWN |= {"PerconaPGCluster.status.pgbackrest.importedBackups"}
 OUR_OWN |= {f"PerconaPGBackup.status.repoVolume{name}" for name in ("", ".freeBytes", ".capacityBytes")}
 
 
