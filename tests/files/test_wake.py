@@ -165,5 +165,10 @@ def test_patroni_may_start_again_only_beside_a_server_that_runs(server: Server) 
         return server.begin("bash", str(scripts.folder() / "rejoin.sh")).wait(LONG)
 
     assert may() == 0
+    file = server.data / "postmaster.pid"
+    lines = file.read_text().splitlines()
+    for seconds, status in ((-60, 1), (60, 1), (0, 0)):
+        file.write_text("\n".join([*lines[:2], str(int(lines[2]) + seconds), *lines[3:], ""]))
+        assert may() == status, "Patroni takes a process with another start for a stranger"
     server.crash()
     assert may() == 1
