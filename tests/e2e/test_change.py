@@ -258,14 +258,14 @@ def test_a_parameter_that_needs_a_restart_gets_it(cluster: Cluster) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "cause"),
     [
-        ("shared_buffers", "8000GB", "shared_buffers is 8192000 MB, but the memory is only"),
+        ("shared_buffers", "8000GB", "but the memory limit of instance set instance1 is"),
         ("superuser_reserved_connections", "103", 'must be less than "max_connections"'),
     ],
 )
 def test_a_parameter_that_postgresql_cannot_start_with_stops_nothing(
     cluster: Cluster, name: str, value: str, cause: str
 ) -> None:
-    """The instances have no memory limit, so the node's memory counts."""
+    """The first value is refused by its size, the second by a server that was tried beside the primary."""
     pods = sorted(names(cluster.instances()))
     started = {pod: cluster.psql("SELECT pg_postmaster_start_time()", pod) for pod in pods}
 

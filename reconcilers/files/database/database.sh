@@ -107,4 +107,5 @@ if [ -r "$here/write-check.sh" ]; then
     # shellcheck disable=SC2034  # held open
     exec {checked}> >(exec {watchdog}>&- {woken}>&-; exec bash "$here/write-check.sh")
 fi
-exec bash "$here/supervise.sh" -t "$here/hand-over.sh" -r "$here/rejoin.sh" /pgconf/tls /etc/patroni /etc/postgres -- patroni /etc/patroni
+exec bash "$here/supervise.sh" -t "$here/hand-over.sh" -r "$here/rejoin.sh" \
+    /pgconf/tls /etc/patroni /etc/postgres -- patroni /etc/patroni
