@@ -82,7 +82,7 @@ outage() {
         fi
     done
     echo "pgbouncer-outage: $host has not answered for $limit s: releasing clients" >&2
-    until is_up "$host" "$port"; do nap 1; done
+    until is_up "$host" "$port" || ! signal 0 2>/dev/null; do nap 1; done
 }
 
 # hints: read the log, and look for an outage at each line that may be a sign of one.
