@@ -51,7 +51,7 @@ images: ## Build the images that are missing or out of date
 
 
 .PHONY: test check test-unit test-api test-local test-e2e coverage bench chaos soak
-test: ## Run all tests, and install what they need (65 to 90 min on two cores)
+test: ## Run all tests, and install what they need (60 to 85 min on two cores)
 	@$(MAKE) --keep-going check test-api test-local test-e2e
 
 check: venv ## Format, lint, types, layers, scripts, generated files, documentation, unit tests
@@ -96,7 +96,7 @@ e2e-together: ## The part of test-e2e that runs three modules at a time, on the 
 	@$(ON_LOCAL_CLUSTER) $(BIN)/pytest tests/e2e tests/files/test_restore.py -m "not alone and not long" \
 		-n 3 --dist=loadfile --no-loadscope-reorder -v -rfEP $(PYTEST_ARGS) $(OR_NOTHING)
 
-test-long: venv ## Variants that test-e2e leaves out, on the local Kubernetes (30 min)
+test-long: venv ## Variants that test-e2e leaves out, on the local Kubernetes (45 min)
 	@$(LOCAL) test-tools
 	@unset KUBECONFIG; $(LOCAL) bins versitygw helm
 	@$(LOCAL) drivers

@@ -20,12 +20,13 @@ from tests.support.kubectl import Manifest, until
 from tests.support.output import emit
 from tests.support.switchovers import answered, ask
 
+pytestmark = pytest.mark.long
 NAME = "load"
 DRIVERS = ("psycopg 3", "pgjdbc", "pgx")
 WORKERS = "2"
 
 
-@pytest.fixture(scope="module", params=["transaction", pytest.param("session", marks=pytest.mark.long)])
+@pytest.fixture(scope="module", params=["transaction", "session"])
 def mode(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

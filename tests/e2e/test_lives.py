@@ -3,9 +3,12 @@
 import os
 import random
 
+import pytest
+
 from tests.lives.play import Report, play
 from tests.support.kubectl import Kubectl
 
+pytestmark = pytest.mark.long
 SECONDS = float(os.environ.get("LIFE_SECONDS", "300"))
 SEED = int(os.environ.get("LIFE_SEED", str(random.SystemRandom().randrange(10**6))))
 
