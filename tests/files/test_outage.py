@@ -31,6 +31,10 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
+PATIENCE = 8.0
+"""pgBouncer keeps a client that waits already for up to two minutes, also when it refuses new queries."""
+
+
 class RefusedError(Exception):
     """pgBouncer or the server answered with an error."""
 
@@ -38,8 +42,10 @@ class RefusedError(Exception):
 class Session:
     """A client of pgBouncer; it speaks just enough of the protocol for a query."""
 
-    def __init__(self, port: int, user: str = "postgres", database: str = "postgres") -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=LONG)
+    def __init__(
+        self, port: int, user: str = "postgres", database: str = "postgres", patience: float = LONG
+    ) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=patience)
         text = f"user\0{user}\0database\0{database}\0\0".encode()
         try:
             self.socket.sendall(struct.pack(">II", len(text) + 8, 196608) + text)
@@ -202,7 +208,7 @@ class Load:
     def _work(self) -> None:
         while not self.enough.is_set():
             try:
-                with Session(self.port) as session:
+                with Session(self.port, patience=PATIENCE) as session:
                     while not self.enough.wait(0.02):
                         session.query()
                         self.answered.append(time.monotonic())

@@ -66,7 +66,8 @@ resume() {
 outage() {
     local host port token=$BASHPID-$RANDOM
     ! is_taken && read -r host port < <(primary) || return
-    if is_up "$host" "$port"; then nap 0.2; return; fi
+    # Twice: on a busy machine half a second may be too short for one question.
+    if is_up "$host" "$port" || is_up "$host" "$port"; then nap 0.2; return; fi
     is_taken && return
     echo "pgbouncer-outage: $host does not answer: holding clients for up to $limit s" >&2
     echo "$token" >"$held" || return
