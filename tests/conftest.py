@@ -1,4 +1,6 @@
-"""Command line options of these tests."""
+"""Command line options of these tests, and the signals that the programs they start can get."""
+
+import signal
 
 import pytest
 
@@ -11,3 +13,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     golden.configure(config)
+    # A shell lets commands in the background ignore these, and every program that they start inherits it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
