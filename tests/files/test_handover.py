@@ -94,7 +94,7 @@ def test_what_a_former_primary_has_left_does_not_hold_it_up(tmp_path: Path) -> N
 
 def test_each_repository_is_asked_by_itself_and_a_dead_one_left_alone(tmp_path: Path) -> None:
     (tmp_path / "pgbackrest_instance.conf").write_text(
-        "[global]\nrepo1-path=/a\nrepo2-path = /b\nrepo2-host=h\n"
+        "[global]\nrepo1-path=/a\nrepo2-path = /b\nrepo2-type=s3\n"
     )
 
     def get(repo1: str, repo2: str, seconds: str = "30") -> tuple[int, list[str]]:

@@ -186,7 +186,7 @@ def test_the_settings_of_the_deployment_are_understood() -> None:
     assert settings.namespaces == ()
     assert settings.operator_namespace == "somewhere"
     assert settings.lease.duration == 15
-    assert (settings.related_image("postgres", 18) or "").endswith(":18.4-1")
+    assert (settings.related_image("postgres", 18) or "").endswith(":18.6.1-1")
     assert settings.related_image("pgbouncer")
     assert settings.related_image("pgbackrest")
 
