@@ -166,7 +166,7 @@ async def test_the_lock_is_renewed_while_others_occupy_the_api_server(server: Se
         "PriorityLevelConfiguration": "/apis/flowcontrol.apiserver.k8s.io/v1/prioritylevelconfigurations",
     }
     async with saturated(server):
-        without = [await server.renew() for _ in range(2)]
+        without = await server.renew()
         for one in MANIFEST:
             assert await server.send("POST", paths[one["kind"]], one) == 201
         try:
@@ -175,6 +175,6 @@ async def test_the_lock_is_renewed_while_others_occupy_the_api_server(server: Se
         finally:
             for one in MANIFEST:
                 await server.send("DELETE", f"{paths[one['kind']]}/{one['metadata']['name']}")
-    emit(f"renewals: {max(without):.1f} s without, {max(protected):.1f} s with the priority level")
-    assert max(without) >= LOST, "the API server was not saturated"
+    emit(f"renewals: {without:.1f} s without, {max(protected):.1f} s with the priority level")
+    assert without >= LOST, "the API server was not saturated"
     assert max(protected) < 2

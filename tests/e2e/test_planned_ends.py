@@ -91,7 +91,7 @@ def test_a_drained_node_fails_no_transaction(
         until("1,000 transactions", lambda: running.figures()[0] > 1000, 60, running.said, 1)
         with faults.node_drained(cluster):
             assert cluster.primary_name() != old["metadata"]["name"]
-            until("5,000 transactions", lambda: running.figures()[0] > 5000, 240, running.said, 1)
+            until("3,000 transactions", lambda: running.figures()[0] > 3000, 240, running.said, 1)
             done, aborted = running.figures()
     emit(f"drained {node}: {done} transactions, {aborted} clients aborted")
     assert aborted == 0, running.said()
@@ -131,6 +131,7 @@ def test_a_patroni_that_dies_alone_interrupts_nothing(cluster: Cluster, client: 
     assert cluster.primary_name() == primary
 
 
+@pytest.mark.long
 def test_the_watchdog_counts_on_while_patroni_is_away(cluster: Cluster) -> None:
     """Patroni dies, and the one that is started again hangs: the server ends before the lease does."""
     primary = cluster.primary_name()
