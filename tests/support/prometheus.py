@@ -156,7 +156,7 @@ def _write_configuration(kubectl: Kubectl, folder: Path) -> None:
     for job in configuration["scrape_configs"]:
         del job["kubernetes_sd_configs"]
         if job["job_name"] == KUBELET:
-            del job["authorization"], job["tls_config"]["ca_file"]
+            del job["authorization"]
             job["tls_config"] |= _administrator(kubectl, folder)
             job["scrape_interval"] = "10s"
         job["file_sd_configs"] = [{"files": [f"{folder}/{job['job_name']}.json"], "refresh_interval": "2s"}]
@@ -168,11 +168,16 @@ def _write_configuration(kubectl: Kubectl, folder: Path) -> None:
 
 
 def _administrator(kubectl: Kubectl, folder: Path) -> dict[str, str]:
-    """Write the certificate and the key of kubectl's user and return their paths."""
-    user = yaml.safe_load(Path(kubectl.config).read_text(encoding="utf-8"))["users"][0]["user"]
-    files = {"cert_file": "client-certificate-data", "key_file": "client-key-data"}
+    """Write the certificate and the key of kubectl's user, and the cluster's CA; return their paths."""
+    kubeconfig = yaml.safe_load(Path(kubectl.config).read_text(encoding="utf-8"))
+    data = kubeconfig["users"][0]["user"] | kubeconfig["clusters"][0]["cluster"]
+    files = {
+        "cert_file": "client-certificate-data",
+        "key_file": "client-key-data",
+        "ca_file": "certificate-authority-data",
+    }
     for name, key in files.items():
-        (folder / name).write_bytes(base64.b64decode(user[key]))
+        (folder / name).write_bytes(base64.b64decode(data[key]))
     return {name: str(folder / name) for name in files}
 
 
