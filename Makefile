@@ -86,7 +86,6 @@ OR_NOTHING = $(if $(strip $(PYTEST_ARGS)),|| [ $$? = 5 ])
 test-e2e: venv ## Tests on the local Kubernetes of three nodes: clusters, backups, faults
 	@$(LOCAL) test-tools
 	@unset KUBECONFIG; $(LOCAL) bins versitygw helm
-	@$(LOCAL) drivers
 	@unset KUBECONFIG; $(LOCAL) up --nodes 3
 	@$(MAKE) --keep-going e2e-together e2e-alone
 

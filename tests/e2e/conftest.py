@@ -57,7 +57,6 @@ LONG = (
     "test_backup_schedule",
     "test_proxy_tls",
     "test_change",
-    "test_drivers",
 )
 
 

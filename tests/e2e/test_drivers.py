@@ -19,6 +19,7 @@ from tests.support.kubectl import KubectlError, until
 from tests.support.output import emit
 from tests.support.switchovers import answered, ask
 
+pytestmark = pytest.mark.long
 NAME = "drivers"
 ODD = "odd-user"
 PASSWORD = "Another-1/with:odd@chars%&?=+ #"

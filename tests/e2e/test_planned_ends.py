@@ -72,6 +72,7 @@ def test_a_primary_that_is_deleted_hands_over_without_an_error(cluster: Cluster,
     assert report.failed == [], report.errors()
 
 
+@pytest.mark.long
 def test_without_the_operator_the_pod_hands_over_by_itself(
     cluster: Cluster, client: Client, operator: Operator
 ) -> None:
