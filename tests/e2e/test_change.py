@@ -259,7 +259,7 @@ def test_a_parameter_that_needs_a_restart_gets_it(cluster: Cluster) -> None:
     ("name", "value", "cause"),
     [
         ("shared_buffers", "8000GB", "but the memory limit of instance set instance1 is"),
-        ("superuser_reserved_connections", "103", 'must be less than "max_connections"'),
+        ("superuser_reserved_connections", "150", 'must be less than "max_connections"'),
     ],
 )
 def test_a_parameter_that_postgresql_cannot_start_with_stops_nothing(
