@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.support.clients import Client
-from tests.support.clusters import Cluster, example
+from tests.support.clusters import Cluster, transactional
 from tests.support.kubectl import until
 from tests.support.output import emit
 from tests.support.workload import Writer
@@ -18,11 +18,7 @@ FAILED = 12
 @pytest.fixture(scope="module")
 def cluster(new_cluster: Callable[..., Cluster]) -> Cluster:
     """Two instances without backups, and two poolers in transaction mode."""
-    manifest = example(poolers=2)
-    manifest["spec"]["backups"] = {"enabled": False}
-    manifest["spec"]["instances"][0]["replicas"] = 2
-    manifest["spec"]["proxy"]["pgBouncer"]["config"] = {"global": {"pool_mode": "transaction"}}
-    made = new_cluster(manifest)
+    made = new_cluster(transactional(instances=2))
     made.apply()
     made.wait_ready(300)
     return made

@@ -8,7 +8,7 @@ import pytest
 from pgoperator import naming
 from tests.support import faults, pgbench
 from tests.support.clients import Client
-from tests.support.clusters import Cluster, example, small
+from tests.support.clusters import Cluster, small, transactional
 from tests.support.kubectl import until
 from tests.support.operators import Operator
 from tests.support.output import emit
@@ -21,10 +21,7 @@ PATIENCE = 30.0
 @pytest.fixture(scope="module")
 def cluster(new_cluster: Callable[..., Cluster]) -> Cluster:
     """Three instances, and poolers whose clients wait during planned changes."""
-    manifest = example("ends", poolers=2)
-    manifest["spec"]["backups"] = {"enabled": False}
-    manifest["spec"]["proxy"]["pgBouncer"]["config"] = {"global": {"pool_mode": "transaction"}}
-    made = new_cluster(manifest)
+    made = new_cluster(transactional("ends"))
     made.apply()
     made.wait_ready(300)
     return made

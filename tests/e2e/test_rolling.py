@@ -12,7 +12,7 @@ import pytest
 
 from pgoperator import naming
 from tests.support.clients import Client
-from tests.support.clusters import Cluster, example, small
+from tests.support.clusters import Cluster, small, transactional
 from tests.support.kubectl import Manifest, until
 from tests.support.output import emit
 from tests.support.switchovers import answered, ask
@@ -22,10 +22,7 @@ from tests.support.workload import Report, Writer
 @pytest.fixture(scope="module")
 def cluster(new_cluster: Callable[..., Cluster]) -> Cluster:
     """A cluster of three instances without backups, with two poolers in transaction mode."""
-    manifest = example(poolers=2)
-    manifest["spec"]["backups"] = {"enabled": False}
-    manifest["spec"]["proxy"]["pgBouncer"]["config"] = {"global": {"pool_mode": "transaction"}}
-    made = new_cluster(manifest)
+    made = new_cluster(transactional())
     made.apply()
     made.wait_ready(300)
     return made

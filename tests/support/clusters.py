@@ -36,6 +36,14 @@ def example(name: str = "cluster1", *, instances: int = 3, poolers: int = 3) -> 
     return manifest
 
 
+def transactional(name: str = "cluster1", *, instances: int = 3) -> Manifest:
+    """Return the example without backups, with two poolers whose clients wait during planned changes."""
+    manifest = example(name, instances=instances, poolers=2)
+    manifest["spec"]["backups"] = {"enabled": False}
+    manifest["spec"]["proxy"]["pgBouncer"]["config"] = {"global": {"pool_mode": "transaction"}}
+    return manifest
+
+
 def small(name: str, **spec: Any) -> Manifest:
     """Return a cluster of one instance, one pooler and no backups; keywords replace fields of its spec."""
     manifest = example(name, instances=1, poolers=1)
