@@ -94,7 +94,7 @@ class Life:
         """Wait until `check` returns a true value; longer on an overloaded machine."""
         until(what, check, seconds * slowness(), self.cluster.explain)
 
-    def tell(self, what: str) -> None:
+    def detail(self, what: str) -> None:
         """Add a detail of the present step to the story of this life."""
         self.story.append(f"      {what}")
         emit(self.story[-1])

@@ -133,7 +133,7 @@ def _step(life: Life, seed: int, number: int, name: str, report: Report) -> None
     life.settle(time.monotonic() if struck else None, step.seconds)
     record.seconds.append(time.monotonic() - began)
     if killed := life.killed_since(kills):
-        life.tell(f"the machine is too slow: liveness probes have killed containers of {', '.join(killed)}")
+        life.detail(f"the machine is too slow: liveness probes have killed containers of {', '.join(killed)}")
     # Such a kill of a server is a strike, too.
     loss = Loss.UNREPLICATED if killed else Loss.NONE
     life.judge(judge or partial(life.model.check, loss=loss))
@@ -166,7 +166,7 @@ def _disturbed(life: Life, step: Step, dice: Random) -> Iterator[None]:
         yield
         return
     seconds = dice.uniform(0.1, 10)
-    life.tell(f"the operator is killed after {seconds:.1f} s")
+    life.detail(f"the operator is killed after {seconds:.1f} s")
     thread = threading.Thread(target=strikes.kill_operator_later, args=(life, seconds))
     thread.start()
     try:

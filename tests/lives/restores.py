@@ -67,7 +67,7 @@ def _refused(life: Life, moment: Moment) -> Judge:
 
 def _restore(life: Life, options: list[str]) -> Restore:
     name = f"{life.cluster.name}-r{life.number('restore')}"
-    life.tell(f"{name}: {' '.join(options) or 'to the end'}")
+    life.detail(f"{name}: {' '.join(options) or 'to the end'}")
     return Restore(life.cluster, name, tuple(options)).apply()
 
 

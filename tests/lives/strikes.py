@@ -58,7 +58,7 @@ def _delete_pod(life: Life, dice: Random, *how: str) -> str:
     primary = life.cluster.primary()["metadata"]["uid"]
     uid = primary if dice.random() < 0.5 else dice.choice(list(before))
     name = before[uid]
-    life.tell(f"pod {name}")
+    life.detail(f"pod {name}")
     life.cluster.kubectl.delete("pod", name, *how)
 
     def replaced() -> bool:
@@ -77,7 +77,7 @@ def cut_off(life: Life, dice: Random) -> Judge:
     """Cut off the node of the primary until another instance leads."""
     old = life.cluster.primary()
     name, node = old["metadata"]["name"], old["spec"]["nodeName"]
-    life.tell(f"node {node} of {name}; the operator is on {life.place.operator.node()}")
+    life.detail(f"node {node} of {name}; the operator is on {life.place.operator.node()}")
     network.cut(node)
     try:
         life.wait("another instance leads", lambda: life.cluster.primary_name() != name, 150)
@@ -111,11 +111,11 @@ def _delete_object(life: Life, dice: Random, kind: str) -> str:
     if kind == LEASES:
         # Of the operator or of the cluster's backups: they have no label, and return when they are needed.
         names = life.cluster.kubectl.names(kind)
-        life.tell(f"{kind}/{(name := dice.choice(names))}")
+        life.detail(f"{kind}/{(name := dice.choice(names))}")
         life.cluster.kubectl.delete(kind, name)
         return name
     (_, name), uid = dice.choice(sorted(deletion.objects(life.cluster, kind).items()))
-    life.tell(f"{kind}/{name}")
+    life.detail(f"{kind}/{name}")
     deletion.delete(life.cluster, kind, name, uid)
     return name
 
